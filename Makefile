@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: quickstart test check format house clean
 
 quickstart: .venv/.base
-	$(BIN)/labelspace run quickstart
+	$(BIN)/labelspace run pipeline
 
 .venv/.base: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -21,7 +21,7 @@ VERBS = {
 
 EPILOG = """\b
 Example:
-  labelspace run quickstart
+  labelspace run pipeline
 
 `labelspace VERB --help` tells more and ends in an example that runs.
 Data goes to files or stdout; progress and remarks go to stderr.
