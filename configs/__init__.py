@@ -1,1 +1,1 @@
-"""To be filled."""
+"""Configs, one YAML per recipe, under the recipe's name; the first line says what it shows."""

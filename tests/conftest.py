@@ -33,3 +33,13 @@ def encoder_folder() -> str:
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the embedding cache of tests away from the user's."""
     monkeypatch.setenv("LABELSPACE_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):  # noqa: ARG001
+    """Where LABELSPACE_SKIPS=fail, as in continuous integration, a test that skips has failed."""
+    report = yield
+    if report.skipped and os.environ.get("LABELSPACE_SKIPS") == "fail" and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, where every test must run: {report.longrepr}"
+    return report
