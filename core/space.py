@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from labelspace.errors import SpaceError
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from labelspace.errors import SpaceError
 
 
 class Label(BaseModel):
