@@ -36,7 +36,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item, call):  # noqa: ARG001
+def pytest_runtest_makereport(item, call):
     """Where LABELSPACE_SKIPS=fail, as in continuous integration, a test that skips has failed."""
     report = yield
     if report.skipped and os.environ.get("LABELSPACE_SKIPS") == "fail" and not hasattr(report, "wasxfail"):

@@ -43,7 +43,10 @@ def test_a_bad_override_is_refused(override: str, message: str) -> None:
     [
         ({"modle": "x"}, "my.yaml: unknown key 'modle'; did you mean 'model'?"),
         ({"zzz": 1}, "my.yaml: unknown key 'zzz'; the keys are: model, labels, nested"),
-        ({"labels": "many"}, "my.yaml: labels: input should be a valid integer, unable to parse string as an integer, not 'many'"),
+        (
+            {"labels": "many"},
+            "my.yaml: labels: input should be a valid integer, unable to parse string as an integer, not 'many'",
+        ),
     ],
 )
 def test_a_bad_config_is_refused(data: dict, message: str) -> None:
@@ -58,7 +61,9 @@ def test_the_resolved_config_reads_back(tmp_path) -> None:
     assert validate(Run, read_yaml(tmp_path / "c.yaml"), origin="x") == config
 
 
-@pytest.mark.parametrize(("content", "message"), [("- a", "not a list"), ("a: b: c", "not valid YAML"), (None, "no such config")])
+@pytest.mark.parametrize(
+    ("content", "message"), [("- a", "not a list"), ("a: b: c", "not valid YAML"), (None, "no such config")]
+)
 def test_an_unreadable_config_is_refused(tmp_path, content: str | None, message: str) -> None:
     path = tmp_path / "c.yaml"
     if content is not None:

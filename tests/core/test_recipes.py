@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_every_yaml_in_configs_is_found() -> None:
-    assert {path for path in (ROOT / "configs").rglob("*.y*ml")} == {
+    assert set((ROOT / "configs").rglob("*.y*ml")) == {
         ROOT / "configs" / path.name for path in shipped_configs().values()
     }
 

@@ -33,7 +33,13 @@ def test_lookups_in_a_tree(tree: LabelSpace) -> None:
 
 @pytest.mark.parametrize(
     ("one", "two", "edges"),
-    [("Refund", "Refund", 0), ("Refund", "Money", 1), ("Refund", "Invoice", 2), ("Refund", "Broken", 4), ("Praise", "Refund", 3)],
+    [
+        ("Refund", "Refund", 0),
+        ("Refund", "Money", 1),
+        ("Refund", "Invoice", 2),
+        ("Refund", "Broken", 4),
+        ("Praise", "Refund", 3),
+    ],
 )
 def test_distance_counts_edges_through_the_common_root(tree: LabelSpace, one: str, two: str, edges: int) -> None:
     assert tree.distance(one, two) == tree.distance(two, one) == edges

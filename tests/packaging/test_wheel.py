@@ -59,5 +59,7 @@ def test_the_command_runs_from_the_wheel_in_a_clean_environment(wheel: Path, tmp
     done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "made" / "model").is_dir()
-    no_torch = "import importlib.util as u, sys; sys.exit(any(map(u.find_spec, ('torch', 'transformers', 'langchain'))))"
+    no_torch = (
+        "import importlib.util as u, sys; sys.exit(any(map(u.find_spec, ('torch', 'transformers', 'langchain'))))"
+    )
     assert subprocess.run([python, "-c", no_torch], check=False).returncode == 0
