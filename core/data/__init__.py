@@ -1,1 +1,11 @@
-"""To be filled."""
+"""Reading and writing records: JSONL, CSV, TSV, Parquet, text lines, standard input, `datasets` folders.
+
+Everything streams: a reader holds one row (Parquet: one batch) and a writer one row (Parquet: one row group).
+"""
+
+from labelspace.data.count import count_rows
+from labelspace.data.predictions import read_predictions
+from labelspace.data.read import read_records
+from labelspace.data.write import RowWriter, write_rows
+
+__all__ = ["RowWriter", "count_rows", "read_predictions", "read_records", "write_rows"]
