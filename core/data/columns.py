@@ -42,6 +42,8 @@ class Columns:
     text: str | None = None
     label: str | None = None
     id: str | None = None
+    needs_text: bool = True
+    """Whether rows that have an id may do without a text."""
 
     def plan(self, names: tuple[str, ...], *, row: int, first: bool) -> Plan:
         """Choose the columns of a row with these names.
@@ -64,7 +66,8 @@ class Columns:
                 free.remove(asked or "")
         text = chosen["text"] or (None if self.text else _take(TEXT, free))
         tokens = _take(TOKENS, free)
-        if text is None and tokens is None:
+        by_id = chosen["id"] or (None if self.id else find_column(ID, free))
+        if text is None and tokens is None and (self.needs_text or by_id is None):
             raise missing("no column looks like the text", self.source, names, row, "name it with --text-column")
         tags = _take(TAGS, free) if tokens else None
         label = chosen["label"] or (None if self.label else _take(LABEL, free))

@@ -25,6 +25,7 @@ def read_records(
     label_column: str | None = None,
     id_column: str | None = None,
     space: LabelSpace | None = None,
+    needs_text: bool = True,
 ) -> Iterator[Record]:
     """Read records one at a time.
 
@@ -49,6 +50,8 @@ def read_records(
         label_column: Column of the label or labels.
         id_column: Column of the ids, which must be unique.
         space: If given, every label must be one of its leaves or its `other` bucket.
+        needs_text: Whether a source without a column for the text is refused; where it is not, as for a
+            file of ids and gold labels, rows need an id and their text is blank.
 
     Returns:
         An iterator over the records, in order, which reads no further than it is asked.
@@ -57,7 +60,7 @@ def read_records(
         DataError: The source is missing or unreadable (at once), or a row is not usable (on reaching it).
     """
     found = find_source(source)
-    columns = Columns(found, text=text_column, label=label_column, id=id_column)
+    columns = Columns(found, text=text_column, label=label_column, id=id_column, needs_text=needs_text)
     return _records(found, columns, space)
 
 
