@@ -1,1 +1,25 @@
-"""To be filled."""
+"""Talking to language models: requests, replies, and the engine that asks each question once."""
+
+from __future__ import annotations
+
+from labelspace.llm.connect import connect
+from labelspace.llm.engine import Engine, Unreadable
+from labelspace.llm.request import ChatModel, Message, Outcome, Reply, ReplyError, Request, TokenLogprob
+from labelspace.llm.scripted import ScriptedLLM
+from labelspace.llm.sync import iterate, run
+
+__all__ = [
+    "ChatModel",
+    "Engine",
+    "Message",
+    "Outcome",
+    "Reply",
+    "ReplyError",
+    "Request",
+    "ScriptedLLM",
+    "TokenLogprob",
+    "Unreadable",
+    "connect",
+    "iterate",
+    "run",
+]

@@ -1,0 +1,251 @@
+"""A lean asynchronous client for one OpenAI-compatible chat server."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import io
+import os
+import re
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from labelspace.errors import ConfigError, ModelError
+from labelspace.llm.dialect import Dialect, read_error
+from labelspace.llm.request import CallFailed, Reply, Request
+from labelspace.progress import note
+
+if TYPE_CHECKING:
+    import aiohttp
+
+KEYS = ("LABELSPACE_API_KEY", "OPENAI_API_KEY")
+_LARGE = 1 << 20
+
+
+class HTTPModel:
+    """One model on one server. Errors are typed; nothing is retried here."""
+
+    def __init__(
+        self,
+        base_url: str,
+        name: str = "",
+        *,
+        api_key: str | None = None,
+        timeout: float = 120.0,
+        constraint: str = "auto",
+        headers: Mapping[str, str] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Say where it is; nothing is asked yet.
+
+        Args:
+            base_url: Address up to and including /v1.
+            name: The model; "" takes the only one that the server lists.
+            api_key: The key; by default LABELSPACE_API_KEY, then OPENAI_API_KEY. Never stored.
+            timeout: Seconds for one call, from sending to the last byte.
+            constraint: How to hold replies to their form; "auto" asks the server what it is.
+            headers: Further headers.
+            parameters: Further fields of every request body (`top_k`, `chat_template_kwargs`, ...).
+        """
+        parts = urllib.parse.urlsplit(base_url)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise ConfigError(f"{base_url!r} is not an address; write http://host:port/v1#model")
+        self.base_url = base_url.rstrip("/")
+        self.address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+        """The address without a user name or password, for messages."""
+        self.name = name
+        self.dialect = Dialect("json_schema" if constraint == "auto" else constraint)
+        self.server = "unknown"
+        self._detects = constraint == "auto"
+        self._key = api_key if api_key is not None else next((os.environ[k] for k in KEYS if os.environ.get(k)), "")
+        self._timeout = timeout
+        self._headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "labelspace"}
+        if self._key:
+            self._headers["Authorization"] = f"Bearer {self._key}"
+        self._headers.update(headers or {})
+        self._parameters = dict(parameters or {})
+        self._session: aiohttp.ClientSession | None = None
+        self._memory: dict[str, str] = {}
+        self._url: Any = self.base_url + "/chat/completions"
+        self._proxy = _proxy(parts)
+
+    # -- finding out about the server --------------------------------------------------------
+
+    async def start(self, memory: dict[str, str]) -> None:
+        """Find out what the server is. One that is away is taken to be what it was in the last run."""
+        import aiohttp
+        import yarl
+
+        if self._session is None:
+            self._url = yarl.URL(self.base_url + "/chat/completions")
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
+                timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=min(30.0, self._timeout)),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers=self._headers,
+            )
+        self._memory = memory
+        models: Any = None
+        if not self.name or self._detects:
+            models = await self._get(self.base_url + "/models")
+        if not self.name:
+            self.name = self._only_model(models, memory)
+        if self._detects:
+            known = orjson.loads(memory.get(self._place("server"), "{}"))
+            self.server = await self._what_is_it(models) or known.get("server", "unknown")
+            if known.get("server") == self.server:
+                self.dialect = Dialect(known["constraint"], frozenset(known["refused"]))
+            else:
+                self.dialect = Dialect(_way_of(self.server))
+            self._detects = False
+            self._remember()
+
+    def _place(self, what: str) -> str:
+        return f"{what} {self.address}#{self.name}" if what == "server" else f"{what} {self.address}"
+
+    def _remember(self) -> None:
+        dialect = self.dialect
+        facts = {"server": self.server, "constraint": dialect.constraint, "refused": sorted(dialect.refused)}
+        self._memory[self._place("server")] = orjson.dumps(facts).decode()
+
+    async def _get(self, url: str) -> Any:
+        """JSON of a page of the server, None where it does not answer with any."""
+        import aiohttp
+
+        assert self._session is not None
+        patience = aiohttp.ClientTimeout(total=min(10.0, self._timeout))
+        try:
+            async with self._session.get(url, timeout=patience, proxy=self._proxy, allow_redirects=False) as response:
+                return orjson.loads(await response.read()) if response.status == 200 else None
+        except (aiohttp.ClientError, OSError, asyncio.TimeoutError, ValueError):
+            return None
+
+    def _only_model(self, models: Any, memory: dict[str, str]) -> str:
+        try:
+            names = [str(model["id"]) for model in models["data"]]
+        except (TypeError, KeyError):
+            if remembered := memory.get(self._place("model")):
+                return remembered
+            raise ModelError(
+                f"{self.address} does not say which models it has; is the server up? "
+                f"Otherwise name the model: {self.address}#NAME"
+            ) from None
+        if len(names) != 1:
+            raise ModelError(
+                f"{self.address} has {len(names)} models; name one: {self.address}#{' or #'.join(names[:8])}"
+            )
+        memory[self._place("model")] = names[0]
+        return names[0]
+
+    async def _what_is_it(self, models: Any) -> str | None:
+        """The server's name and version; None where it is away."""
+        if models is None:
+            return None
+        owners = {str(model.get("owned_by")) for model in models.get("data", ())} if isinstance(models, dict) else set()
+        if "vllm" in owners:
+            version = await self._get(self.base_url.rpartition("/")[0] + "/version")
+            if isinstance(version, dict) and isinstance(version.get("version"), str):
+                return f"vllm {version['version']}"
+        return "openai-compatible"
+
+    # -- asking ------------------------------------------------------------------------------
+
+    def encode(self, request: Request) -> bytes:
+        """The body that is sent: it is all that shapes the reply."""
+        body = self.dialect.body(self.name, request)
+        if self._parameters:
+            body.update(self._parameters)
+        return orjson.dumps(body)
+
+    async def complete(self, request: Request) -> Reply:
+        """Send one request and read its answer."""
+        import aiohttp
+
+        dialect = self.dialect
+        epoch = dialect.epoch
+        body = self.encode(request)
+        assert self._session is not None, "start() comes first"
+        try:
+            async with self._session.post(
+                self._url,
+                data=body if len(body) < _LARGE else io.BytesIO(body),
+                proxy=self._proxy,
+                allow_redirects=False,
+            ) as response:
+                content = await response.read()
+                status = response.status
+                if status == 200:
+                    return dialect.read(request, content, response.content_type)
+                wait = retry_after(response.headers.get("Retry-After"))
+        except aiohttp.ClientSSLError as error:
+            raise ModelError(f"{self.address}: no secure connection ({error})") from error
+        except aiohttp.ClientConnectorError as error:
+            raise CallFailed("busy", f"no connection to {self.address} ({error.os_error.strerror or error})") from error
+        except asyncio.TimeoutError as error:
+            reason = f"no answer within {self._timeout:g} s"
+            raise CallFailed("broken", reason, charged=True, slow=True) from error
+        except (aiohttp.ClientError, OSError) as error:
+            reason = f"the connection broke ({type(error).__name__}: {self._redacted(str(error))})"
+            raise CallFailed("broken", reason, charged=True) from error
+        if status in (400, 422) and not dialect.epoch - epoch > 0:
+            remark = dialect.adapt(request, content[:5000].decode("utf-8", "replace"))
+            if remark:
+                self._remember()
+                note(f"{self.address}: {remark}")
+        if status in (400, 422) and dialect.epoch != epoch:
+            raise CallFailed("adapted", "the server refused a parameter")
+        try:
+            raise read_error(status, self._redacted_bytes(content), wait, model=self.name, address=self.address)
+        except ModelError as error:
+            raise ModelError(str(error)) from None
+
+    def _redacted(self, text: str) -> str:
+        if self._key:
+            text = text.replace(self._key, "***")
+        return re.sub(r"\b(sk|key|Bearer)[- ][\w*-]{8,}", r"\1-***", text)
+
+    def _redacted_bytes(self, content: bytes) -> bytes:
+        return self._redacted(content[:10_000].decode("utf-8", "replace")).encode()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+
+def _way_of(server: str) -> str:
+    """How a server is best asked to constrain replies."""
+    match = re.match(r"vllm v?(\d+)\.(\d+)", server)
+    # vLLM built from a checkout may call itself 0.1.dev: response_format works on every version.
+    if match is None or "0.1.dev" in server:
+        return "json_schema"
+    return "structured_outputs" if (int(match[1]), int(match[2])) >= (0, 12) else "guided"
+
+
+def _proxy(parts: urllib.parse.SplitResult) -> str | None:
+    """The proxy that the environment names for this address; looked up once, not at each call."""
+    host = parts.hostname or ""
+    if host in ("localhost", "127.0.0.1", "::1") or urllib.request.proxy_bypass(host):
+        return None
+    return urllib.request.getproxies().get(parts.scheme)
+
+
+def retry_after(value: str | None) -> float | None:
+    """Seconds to wait, from either form of the header (seconds or an HTTP date)."""
+    if not value:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        moment = email.utils.parsedate_to_datetime(value)
+    except (TypeError, ValueError):
+        return None
+    return max(0.0, moment.timestamp() - time.time())

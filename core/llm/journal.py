@@ -1,0 +1,285 @@
+"""The journal of a run: every paid reply under the hash of what shaped it, in one SQLite file.
+
+It is the cache and the resume at once. Rows are only ever added; the newest row of a key counts.
+A writer thread commits whatever has come together since its last commit. A call counts as in
+flight until its reply is committed, so a killed process repays no more than it had in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from labelspace.errors import JournalError
+from labelspace.llm.lock import FileLock
+
+LAYOUT = "1"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS calls (id INTEGER PRIMARY KEY, key BLOB NOT NULL, made INTEGER NOT NULL,
+                                  purpose TEXT NOT NULL, data BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS calls_by_key ON calls (key);
+CREATE TABLE IF NOT EXISTS spent (model TEXT PRIMARY KEY, calls INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL,
+                                  completion_tokens INTEGER NOT NULL, money REAL NOT NULL) WITHOUT ROWID;
+"""
+_ADD = "INSERT INTO calls (key, made, purpose, data) VALUES (?, ?, ?, ?)"
+_SPEND = """INSERT INTO spent VALUES (?, ?, ?, ?, ?) ON CONFLICT (model) DO UPDATE SET calls = calls + excluded.calls,
+prompt_tokens = prompt_tokens + excluded.prompt_tokens,
+completion_tokens = completion_tokens + excluded.completion_tokens, money = money + excluded.money"""
+_CHUNK = 500
+
+
+@dataclass(slots=True)
+class Spent:
+    """What calls have cost: `calls` that were or may have been charged, tokens, money."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    money: float = 0.0
+
+    def add(self, other: Spent) -> None:
+        """Add another account to this one."""
+        self.calls += other.calls
+        self.prompt_tokens += other.prompt_tokens
+        self.completion_tokens += other.completion_tokens
+        self.money += other.money
+
+
+@dataclass(slots=True)
+class _Entry:
+    key: bytes | None
+    purpose: str
+    data: bytes
+    model: str
+    spent: Spent | None
+    done: asyncio.Future[None]
+
+
+class Journal:
+    """One open journal; `path=None` keeps it in memory for as long as it is open.
+
+    One process at a time: a second one is refused, by a lock that dies with its process.
+    """
+
+    def __init__(self, path: Path | str | None) -> None:
+        """Open or create the journal.
+
+        Raises:
+            JournalError: It is in use, damaged, or cannot be written.
+        """
+        self.path = None if path is None else Path(path)
+        self.shown = "the journal" if self.path is None else str(self.path)
+        self._lock = None if self.path is None else FileLock.take(self.path)
+        self._fresh: list[_Entry] = []
+        self._uncommitted: dict[bytes, bytes] = {}
+        self._queue: SimpleQueue[list[_Entry] | None] = SimpleQueue()
+        self._broken: JournalError | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        try:
+            # Without a file there is one connection for both threads: they never use it at the same time.
+            self._writer = self._open()
+            self._reader = self._writer if self.path is None else self._open()
+            self._guard = threading.Lock()
+            self._writer.executescript(_SCHEMA)
+            self.about = dict(self._reader.execute("SELECT name, value FROM about"))
+            if self.about.setdefault("layout", LAYOUT) != LAYOUT:
+                raise JournalError(
+                    f"{self.shown} was written by another version of labelspace (layout {self.about['layout']}, "
+                    f"this one writes {LAYOUT}); use that version, or name another journal"
+                )
+            self.remember("layout", LAYOUT)
+            self.spent = {
+                row[0]: Spent(*row[1:])
+                for row in self._reader.execute(
+                    "SELECT model, calls, prompt_tokens, completion_tokens, money FROM spent"
+                )
+            }
+            # A damaged tree shows at its ends first; a full check would read gigabytes.
+            for order in ("ASC", "DESC"):
+                self._reader.execute(f"SELECT key, data FROM calls ORDER BY id {order} LIMIT 1").fetchone()
+                self._reader.execute(f"SELECT key FROM calls ORDER BY key {order} LIMIT 1").fetchone()
+        except sqlite3.Error as error:
+            self._let_go()
+            raise self._explain(error) from error
+        except JournalError:
+            self._let_go()
+            raise
+
+    def _open(self) -> sqlite3.Connection:
+        name = ":memory:" if self.path is None else str(self.path)
+        connection = sqlite3.connect(name, check_same_thread=False, isolation_level=None, timeout=30)
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "cache_size=-16000", "journal_size_limit=67108864"):
+            connection.execute(f"PRAGMA {pragma}")
+        return connection
+
+    def _explain(self, error: sqlite3.Error) -> JournalError:
+        text = str(error)
+        if "malformed" in text or "not a database" in text or "corrupt" in text:
+            return JournalError(
+                f"{self.shown} is damaged ({text}); nothing was asked and the file is untouched; save what can be "
+                f"read with: python -m labelspace.llm.salvage {self.shown}"
+            )
+        if "full" in text:
+            return JournalError(f"{self.shown}: the disk is full ({text}); free some space and run the same again")
+        if "readonly" in text or "unable to open" in text:
+            return JournalError(f"{self.shown} cannot be written ({text}); name a file in a folder that you can write")
+        return JournalError(f"{self.shown} cannot be used ({text})")
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def find(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The newest entry of each key that is there."""
+        found: dict[bytes, bytes] = {}
+        waiting = self._uncommitted
+        try:
+            with self._guard:
+                for start in range(0, len(keys), _CHUNK):
+                    chunk = keys[start : start + _CHUNK]
+                    marks = ",".join("?" * len(chunk))
+                    query = f"SELECT key, data FROM calls WHERE key IN ({marks}) ORDER BY id"
+                    found.update(self._reader.execute(query, chunk))
+        except sqlite3.Error as error:
+            raise self._explain(error) from error
+        if waiting:
+            found.update((key, waiting[key]) for key in keys if key in waiting)
+        return found
+
+    def remember(self, name: str, value: str) -> None:
+        """Keep a fact about the run, such as what the server turned out to be."""
+        self.about[name] = value
+        try:
+            with self._guard:
+                self._writer.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, value))
+        except sqlite3.Error as error:
+            raise self._explain(error) from error
+
+    def count(self) -> int:
+        """How many entries there are."""
+        with self._guard:
+            return int(self._reader.execute("SELECT COUNT(*) FROM calls").fetchone()[0])
+
+    # -- writing -----------------------------------------------------------------------------
+
+    def add(
+        self, key: bytes | None, data: bytes, *, purpose: str, model: str, spent: Spent | None
+    ) -> asyncio.Future[None]:
+        """Write one entry; the future is done when it is committed.
+
+        Args:
+            key: Hash of what shaped it, or None to account for a charge that brought nothing.
+            data: The encoded reply.
+            purpose: What it was asked for; informative.
+            model: Whose account `spent` goes to.
+            spent: What it cost.
+        """
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+            self._thread = threading.Thread(target=self._write_all, name="journal", daemon=True)
+            self._thread.start()
+        done: asyncio.Future[None] = loop.create_future()
+        if self._broken is not None:
+            done.set_exception(self._broken)
+            return done
+        if key is not None:
+            self._uncommitted[key] = data
+        if not self._fresh:
+            # Once a turn of the loop: replies that came in together are committed together.
+            loop.call_soon(self._hand_over)
+        self._fresh.append(_Entry(key, purpose, data, model, spent, done))
+        return done
+
+    def _hand_over(self) -> None:
+        if self._fresh:
+            self._queue.put(self._fresh)
+            self._fresh = []
+
+    def _write_all(self) -> None:
+        """Body of the writer thread."""
+        queue, ended = self._queue, False
+        while not ended:
+            entries: list[_Entry] = []
+            more = queue.get()
+            while more is not None:
+                entries += more
+                try:
+                    more = queue.get_nowait()
+                except Empty:
+                    break
+            else:
+                ended = True
+            error = self._commit(entries) if entries else None
+            if self._loop is not None and not self._loop.is_closed():
+                with contextlib.suppress(RuntimeError):  # closed just now: nobody waits any more
+                    self._loop.call_soon_threadsafe(self._settle, entries, error)
+
+    def _commit(self, entries: list[_Entry]) -> JournalError | None:
+        now = int(time.time())
+        rows = [(entry.key, now, entry.purpose, entry.data) for entry in entries if entry.key is not None]
+        spent: dict[str, Spent] = {}
+        for entry in entries:
+            if entry.spent is not None:
+                spent.setdefault(entry.model, Spent()).add(entry.spent)
+        accounts = [(name, s.calls, s.prompt_tokens, s.completion_tokens, s.money) for name, s in spent.items()]
+        for ballast in (True, False):
+            try:
+                with self._guard:
+                    self._writer.execute("BEGIN")
+                    self._writer.executemany(_ADD, rows)
+                    self._writer.executemany(_SPEND, accounts)
+                    self._writer.execute("COMMIT")
+            except sqlite3.Error as error:
+                with contextlib.suppress(sqlite3.Error), self._guard:
+                    if self._writer.in_transaction:
+                        self._writer.execute("ROLLBACK")
+                # The lock file holds some space for this moment: what is paid is still written.
+                if not (ballast and self._lock is not None and self._lock.drop_ballast()):
+                    return self._explain(error)
+                self._broken = self._explain(error)
+            else:
+                return None
+        return None
+
+    def _settle(self, entries: list[_Entry], error: JournalError | None) -> None:
+        self._broken = self._broken or error
+        for entry in entries:
+            if error is None:
+                if entry.key is not None and self._uncommitted.get(entry.key) is entry.data:
+                    del self._uncommitted[entry.key]
+                if entry.spent is not None:
+                    self.spent.setdefault(entry.model, Spent()).add(entry.spent)
+            if not entry.done.done():
+                if error is None:
+                    entry.done.set_result(None)
+                else:
+                    entry.done.set_exception(error)
+
+    # -- closing -----------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Commit what is waiting, then let the file go."""
+        if self._thread is not None:
+            self._hand_over()
+            self._queue.put(None)
+            await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+            await asyncio.sleep(0)
+            self._thread = None
+        self._let_go()
+
+    def _let_go(self) -> None:
+        for name in ("_reader", "_writer"):
+            connection: sqlite3.Connection | None = getattr(self, name, None)
+            if connection is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.close()
+        if self._lock is not None:
+            self._lock.release()
