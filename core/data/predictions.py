@@ -55,7 +55,7 @@ def _predictions(source: Source) -> Iterator[Prediction]:
             prediction = _prediction(row, label_at, given or _derived_id(row, text_at, ids))
         except Refused as refused:
             raise DataError(refused.problem, path=source.shown, row=number, advice=refused.advice) from None
-        if given and not ids.is_new(given):
+        if given and not ids.digests.add(hash(given)):
             refuse_repeated_id(source, number, given, id_at or "")
         yield prediction
 

@@ -67,7 +67,7 @@ def read_records(
 def _records(source: Source, columns: Columns, space: LabelSpace | None) -> Iterator[Record]:
     # Runs for every row of every command: common cases are decided by one comparison each.
     ids = Ids()
-    is_new, derive = ids.is_new, ids.derive
+    add, derive = ids.digests.add, ids.derive
     cached: dict[str, tuple[str, ...]] = {}
     names: tuple[str, ...] | None = None
     text_at: str | None = None
@@ -97,13 +97,15 @@ def _records(source: Source, columns: Columns, space: LabelSpace | None) -> Iter
                     if labels is not None and len(cached) < CACHED_CELLS:
                         cached[cell] = labels
             given = row.pop(id_at) if id_at is not None else None
-            if given is not None:
+            if type(given) is str:
+                given = given.strip()
+            elif given is not None:
                 given = name_of(given, "id", id_at or "")
         except Refused as refused:
             raise DataError(refused.problem, path=source.shown, row=number, advice=refused.advice) from None
         if not given:
             given = derive(text)
-        elif not is_new(given):
+        elif not add(hash(given)):
             refuse_repeated_id(source, number, given, id_at or "")
         yield Record(given, text, labels, tokens, tags, row)
 

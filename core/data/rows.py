@@ -169,10 +169,10 @@ def _delimited_rows(lines: Iterator[bytes], shown: str, delimiter: str) -> Itera
             cells = next(reader, None)
         except csv.Error as error:
             raise DataError(
-                f"not valid {'TSV' if delimiter == chr(9) else 'CSV'} ({error})",
+                _csv_problem(str(error)),
                 path=shown,
                 row=at,
-                advice="put fields with quotes or line breaks in double quotes and write each quote in them twice",
+                advice="put fields with quotes or line breaks in double quotes, and write each quote in them twice",
             ) from None
         if cells is None:
             return
@@ -190,6 +190,17 @@ def _delimited_rows(lines: Iterator[bytes], shown: str, delimiter: str) -> Itera
         else:
             yield at, dict(zip(names, cells, strict=True))
         at = reader.line_num + 1
+
+
+def _csv_problem(message: str) -> str:
+    """What csv found, in words that are the same in all versions of Python."""
+    if "unexpected end" in message:
+        return "a double quote opens here and is never closed"
+    if "expected after" in message:
+        return "a field goes on after its closing quote"
+    if "new-line" in message:
+        return "a carriage return stands outside quotes"
+    return f"not valid CSV ({message})"
 
 
 def _header(cells: list[str], shown: str, row: int) -> list[str]:

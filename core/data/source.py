@@ -182,7 +182,7 @@ def open_lines(source: Source) -> Iterator[Iterator[bytes]]:
 
 def _open(source: Source, opened: ExitStack) -> io.BufferedReader[Any]:
     if source.path is not None:
-        return opened.enter_context(source.path.open("rb", buffering=BUFFER))
+        return opened.enter_context(_buffered(io.FileIO(source.path)))
     raw: Any = sys.stdin.buffer
     if isinstance(raw, io.BufferedReader):
         return raw
