@@ -43,7 +43,7 @@ class Columns:
     label: str | None = None
     id: str | None = None
     needs_text: bool = True
-    """Whether rows that have an id may do without a text."""
+    """Whether even rows that have an id must have a text."""
 
     def plan(self, names: tuple[str, ...], *, row: int, first: bool) -> Plan:
         """Choose the columns of a row with these names.
@@ -59,20 +59,23 @@ class Columns:
         for role, asked in (("text", self.text), ("label", self.label), ("id", self.id)):
             chosen[role] = asked if asked in names else None
             if asked is not None and asked not in names and (first or role == "text"):
-                raise missing(
-                    f"there is no column {asked!r}", self.source, names, row, f"name one with --{role}-column"
-                )
+                advice = f"name one with --{role}-column" if first else "each row needs it; a blank text may be null"
+                raise missing(f"there is no column {asked!r}", self.source, names, row, advice)
             if chosen[role]:
                 free.remove(asked or "")
         text = chosen["text"] or (None if self.text else _take(TEXT, free))
         tokens = _take(TOKENS, free)
-        by_id = chosen["id"] or (None if self.id else find_column(ID, free))
+        by_id = chosen["id"] or (None if self.id else _take(ID, free))
         if text is None and tokens is None and (self.needs_text or by_id is None):
-            raise missing("no column looks like the text", self.source, names, row, "name it with --text-column")
+            raise missing("no column looks like the text", self.source, names, row, self._where_text())
         tags = _take(TAGS, free) if tokens else None
         label = chosen["label"] or (None if self.label else _take(LABEL, free))
         labels = "labels" if label == "label" and "labels" in free else None
-        return Plan(text, label, chosen["id"] or (None if self.id else _take(ID, free)), tokens, tags, labels)
+        return Plan(text, label, by_id, tokens, tags, labels)
+
+    def _where_text(self) -> str:
+        header = ", or add a header if there is none" if self.source.form in ("csv", "tsv") else ""
+        return f"name it with --text-column{header}"
 
     def settled(self, plan: Plan) -> Columns:
         """The same with what a plan chose, so that later rows keep to it."""

@@ -15,12 +15,13 @@ from labelspace.data.rows import read_rows
 from labelspace.data.source import Source, find_source
 from labelspace.errors import DataError
 from labelspace.records import Prediction, Status
+from labelspace.space import LabelSpace
 
 PREDICTED = ("labels", "prediction", "predictions", "predicted", "predicted_label", "pred", *LABEL)
 STATUSES = get_args(Status)
 
 
-def read_predictions(source: str | os.PathLike[str]) -> Iterator[Prediction]:
+def read_predictions(source: str | os.PathLike[str], *, space: LabelSpace | None = None) -> Iterator[Prediction]:
     """Read predictions one at a time, from any format that `read_records` knows.
 
     Each row needs an id (guessed as for records; where there is none but a text, it is derived from
@@ -28,13 +29,18 @@ def read_predictions(source: str | os.PathLike[str]) -> Iterator[Prediction]:
     records use. `scores`, `confidence`, `status`, `reason`, `rationale`, `raw` and `source` are read
     where they are there, in CSV, TSV and Parquet also as JSON texts.
 
+    Args:
+        source: As for `read_records`.
+        space: If given, every label must be one of its leaves or its `other` bucket; and "a|b" is two
+            labels where it is multi-label.
+
     Raises:
         DataError: The source is missing or unreadable (at once), or a row is not usable (on reaching it).
     """
-    return _predictions(find_source(source))
+    return _predictions(find_source(source), space)
 
 
-def _predictions(source: Source) -> Iterator[Prediction]:
+def _predictions(source: Source, space: LabelSpace | None) -> Iterator[Prediction]:
     ids = Ids()
     names: tuple[str, ...] | None = None
     id_at: str | None = None
@@ -52,7 +58,7 @@ def _predictions(source: Source) -> Iterator[Prediction]:
                 )
         try:
             given = name_of(row.get(id_at), "id", id_at) if id_at is not None else ""
-            prediction = _prediction(row, label_at, given or _derived_id(row, text_at, ids))
+            prediction = _prediction(row, label_at, given or _derived_id(row, text_at, ids), space)
         except Refused as refused:
             raise DataError(refused.problem, path=source.shown, row=number, advice=refused.advice) from None
         if given and not ids.digests.add(hash(given)):
@@ -66,10 +72,10 @@ def _derived_id(row: dict[str, Any], text_at: str | None, ids: Ids) -> str:
     return ids.derive(text_of(row.get(text_at), text_at))
 
 
-def _prediction(row: dict[str, Any], label_at: str, record_id: str) -> Prediction:
-    labels = labels_of(row[label_at], label_at, None)
+def _prediction(row: dict[str, Any], label_at: str, record_id: str, space: LabelSpace | None) -> Prediction:
+    labels = labels_of(row[label_at], label_at, space)
     if labels is None and label_at == "labels" and "label" in row:
-        labels = labels_of(row["label"], "label", None)
+        labels = labels_of(row["label"], "label", space)
     status: Any = row.get("status") or "ok"
     if status not in STATUSES:
         raise Refused(f"the status is {status!r}", f"it must be one of: {', '.join(STATUSES)}")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from labelspace.data.cells import Refused, labels_of, name_of, strings_of, text_of
-from labelspace.data.columns import Columns
+from labelspace.data.columns import Columns, Plan
 from labelspace.data.ids import Ids
 from labelspace.data.rows import read_rows
 from labelspace.data.source import Source, find_source
@@ -16,6 +16,7 @@ from labelspace.records import Record
 from labelspace.space import LabelSpace
 
 CACHED_CELLS = 10_000
+CACHED_SHAPES = 1_000
 
 
 def read_records(
@@ -69,13 +70,20 @@ def _records(source: Source, columns: Columns, space: LabelSpace | None) -> Iter
     ids = Ids()
     add, derive = ids.digests.add, ids.derive
     cached: dict[str, tuple[str, ...]] = {}
+    plans: dict[tuple[str, ...], Plan] = {}
     names: tuple[str, ...] | None = None
     text_at: str | None = None
     label_at = id_at = tokens_at = tags_at = labels_at = text_at
     for number, row in read_rows(source):
         if tuple(row) != names:
-            plan = columns.plan(tuple(row), row=number, first=names is None)
-            columns, names = columns.settled(plan), tuple(row)
+            shape = tuple(row)
+            if (plan := plans.get(shape)) is None:
+                plan = columns.plan(shape, row=number, first=names is None)
+                if (settled := columns.settled(plan)) != columns or len(plans) >= CACHED_SHAPES:
+                    columns = settled
+                    plans.clear()
+                plans[shape] = plan
+            names = shape
             text_at, label_at, id_at, tokens_at, tags_at, labels_at = plan
         tokens = tags = labels = None
         try:
@@ -101,6 +109,8 @@ def _records(source: Source, columns: Columns, space: LabelSpace | None) -> Iter
                 given = given.strip()
             elif given is not None:
                 given = name_of(given, "id", id_at or "")
+            if not given and text_at is tokens_at is None:
+                raise Refused("neither an id nor a text", "give each row the id of its record")
         except Refused as refused:
             raise DataError(refused.problem, path=source.shown, row=number, advice=refused.advice) from None
         if not given:

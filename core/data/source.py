@@ -65,13 +65,16 @@ def find_source(named: str | os.PathLike[str]) -> Source:
         return _find_sample(shown)
     path = Path(shown)
     try:
-        mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return _find_split(shown)
+        try:
+            mode = path.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return _find_split(shown)
+        if stat.S_ISDIR(mode):
+            return _find_dataset(shown, path, None)
     except (OSError, ValueError) as error:
         raise cannot_read(error, shown) from error
-    if stat.S_ISDIR(mode):
-        return _find_dataset(shown, path, None)
+    if not os.access(path, os.R_OK):
+        raise cannot_read(PermissionError(), shown)
     if not stat.S_ISREG(mode):
         return Source(shown, "stream", path)
     suffixes = [suffix.lower() for suffix in path.suffixes]
@@ -121,7 +124,7 @@ def _find_dataset(shown: str, folder: Path, split: str | None) -> Source:
             split = splits[0]
         if split not in splits:
             problem = f"there is no split {split!r}" if split else f"the folder has {len(splits)} splits"
-            there = ", ".join(f"{str(folder)!r}#{name}".replace("'", "") for name in splits)
+            there = ", ".join(f"{folder}#{name}" for name in splits)
             raise DataError(problem, path=shown, advice=f"name one of: {there}")
         return Source(shown, "dataset", folder / split)
     if (folder / "state.json").is_file():

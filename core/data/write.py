@@ -64,11 +64,15 @@ class RowWriter:
         """Rows written so far."""
         self._path = Path(self.shown)
         # Devices and pipes can't be renamed; they take JSONL as it comes.
-        self._is_file = self.shown != "-" and (not self._path.exists() or self._path.is_file())
+        try:
+            self._is_file = self.shown != "-" and (not self._path.exists() or self._path.is_file())
+            is_folder = self._path.is_dir()
+        except (OSError, ValueError) as error:
+            raise self._cannot_write(error) from error
         suffixes = [suffix.lower() for suffix in self._path.suffixes]
         self._packed = suffixes[-1:] == [".gz"]
         self._form = "".join(suffixes[-1 - self._packed :][:1]).replace(".ndjson", ".jsonl")
-        if self._path.is_dir():
+        if is_folder:
             raise DataError("it is a folder", path=self.shown, advice=f"name a file: {WRITTEN}")
         if not self._is_file:
             self._form, self._packed = ".jsonl", False
@@ -123,8 +127,8 @@ class RowWriter:
                 with whole.open("rb") as file:
                     os.fsync(file.fileno())
                 target = Path(os.path.realpath(self._path))  # a link stays a link
-                if target.exists():
-                    shutil.copymode(target, whole)
+                with suppress(OSError):
+                    shutil.copymode(target, whole)  # of the file that it replaces, if there is one
                 whole.replace(target)
         except BrokenPipeError:
             raise
@@ -135,6 +139,7 @@ class RowWriter:
 
     def _open(self) -> Encoder:
         if self.shown == "-":
+            sys.stdout.flush()
             return Lines(sys.stdout.buffer, own=False)
         if not self._is_file:
             return Lines(self._path.open("wb"), own=True)
@@ -161,7 +166,7 @@ class RowWriter:
             for left in self._part.parent.glob(f"{glob.escape(self._part.name)}*"):
                 left.unlink(missing_ok=True)
 
-    def _cannot_write(self, error: OSError) -> DataError:
+    def _cannot_write(self, error: OSError | ValueError) -> DataError:
         advice = {
             errno.ENOSPC: "free some space and run again",
             errno.EDQUOT: "free some space and run again",
@@ -171,8 +176,9 @@ class RowWriter:
             errno.ENOTDIR: "a part of that path is a file",
             errno.EEXIST: "a part of that path is a file",
         }
-        reason = error.strerror or str(error)
-        return DataError(f"can't be written: {reason}", path=self.shown, advice=advice.get(error.errno or 0, ""))
+        reason = getattr(error, "strerror", None) or str(error)
+        said = advice.get(getattr(error, "errno", None) or 0, "")
+        return DataError(f"can't be written: {reason}", path=self.shown, advice=said)
 
 
 class Lines:
