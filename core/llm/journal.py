@@ -91,12 +91,7 @@ class Journal:
             self._guard = threading.Lock()
             self._writer.executescript(_SCHEMA)
             self.about = dict(self._reader.execute("SELECT name, value FROM about"))
-            if self.about.setdefault("layout", LAYOUT) != LAYOUT:
-                raise JournalError(
-                    f"{self.shown} was written by another version of labelspace (layout {self.about['layout']}, "
-                    f"this one writes {LAYOUT}); use that version, or name another journal"
-                )
-            self.remember("layout", LAYOUT)
+            self._check_layout()
             self.spent = {
                 row[0]: Spent(*row[1:])
                 for row in self._reader.execute(
@@ -120,6 +115,15 @@ class Journal:
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "cache_size=-16000", "journal_size_limit=67108864"):
             connection.execute(f"PRAGMA {pragma}")
         return connection
+
+    def _check_layout(self) -> None:
+        found = self.about.get("layout", LAYOUT)
+        if found != LAYOUT:
+            raise JournalError(
+                f"{self.shown} was written by another version of labelspace (layout {found}, this one writes "
+                f"{LAYOUT}); use that version, or name another journal"
+            )
+        self.remember("layout", LAYOUT)
 
     def _explain(self, error: sqlite3.Error) -> JournalError:
         text = str(error)

@@ -126,4 +126,4 @@ class Pause:
 
 def backoff(tries: int, *, longest: float = 30.0) -> float:
     """Seconds before try number `tries` + 1: doubling from half a second, with jitter."""
-    return min(longest, 0.25 * 2 ** min(tries, 10)) * random.uniform(0.5, 1.0)
+    return float(min(longest, 0.25 * 2 ** min(tries, 10)) * random.uniform(0.5, 1.0))

@@ -37,7 +37,7 @@ class Stats:
     """Failed rows by code."""
     constraints: dict[str, int] = field(default_factory=dict)
     """Replies by the way they were held to their form."""
-    failures_live: int = 0
+    failed_live: int = 0
     """Failed rows that were asked about in this run."""
     started: float = field(default_factory=time.monotonic)
 

@@ -16,26 +16,16 @@ _END = object()
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, also from code that a running event loop called (a notebook)."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    results: list[T] = []
-    errors: list[BaseException] = []
+    """Run a coroutine to its end, also where an event loop runs already (a notebook).
 
-    def body() -> None:
-        try:
-            results.append(asyncio.run(work))
-        except BaseException as error:
-            errors.append(error)
+    It runs in a thread of its own, so that Ctrl-C stops it in an orderly way: what is in flight, and
+    paid, ends and is kept.
+    """
 
-    thread = threading.Thread(target=body, name="labelspace")
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
+    async def one() -> AsyncIterator[T]:
+        yield await work
+
+    return next(iter(list(iterate(one))))
 
 
 def iterate(make: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
