@@ -46,8 +46,9 @@ def calibration_error_estimate(
     if not resamples:
         return Estimate(value=value)
     at = _bin(stated, _edges(stated, bins=bins, equal="width"))
-    # Rows with the same confidence and outcome are interchangeable: few cells where scores are rounded.
-    pairs, rows = np.unique(np.column_stack([at, stated - right]), axis=0, return_counts=True)
+    # Rows with about the same confidence and outcome are interchangeable, which makes for few cells;
+    # what rounding does to the draws, centring takes out again.
+    pairs, rows = np.unique(np.column_stack([at, np.round(stated - right, 3)]), axis=0, return_counts=True)
     where, gap = pairs[:, 0].astype(np.int64), pairs[:, 1]
     draws = bootstrap(rows, lambda drawn: _gaps(where, gap, bins=bins, weights=drawn), resamples=resamples, seed=seed)
     low, high = centred_interval(value, draws, level=level)

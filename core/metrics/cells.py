@@ -92,6 +92,20 @@ class Cells:
         return np.array([gold == predicted for gold, predicted in self.patterns], dtype=np.float64)
 
 
+@dataclass(frozen=True)
+class Draw:
+    """Bootstrap resamples of cells; what several measures need of them is computed once."""
+
+    cells: Cells
+    weights: FloatArray
+    """Rows in each cell; shape [resamples, cells]."""
+
+    @cached_property
+    def counts(self) -> LabelCounts:
+        """Counts by label; arrays of shape [resamples, labels]."""
+        return self.cells.counts(self.weights)
+
+
 def as_names(answer: Answer) -> tuple[str, ...]:
     """The labels of one row, sorted, each once."""
     if answer is None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from labelspace.metrics.cells import Cells, FloatArray, IntArray, group
+from labelspace.metrics.cells import Cells, Draw, FloatArray, group
 from labelspace.metrics.classification import macro_f1_of
 
 MATRIX_LIMIT = 40_000_000
@@ -35,13 +35,13 @@ def nmi(gold: Sequence[Hashable], clusters: Sequence[Hashable | None]) -> float:
 def v_measure(gold: Sequence[Hashable], clusters: Sequence[Hashable | None]) -> VMeasure:
     """Homogeneity, completeness and their harmonic mean (Rosenberg and Hirschberg, 2007)."""
     cells = partition(gold, clusters)
-    return VMeasure(*(float(value) for value in v_measure_of(cells, cells.rows[None])[0]))
+    return VMeasure(*(float(value) for value in v_measure_of(whole(cells))[0]))
 
 
 def ari(gold: Sequence[Hashable], clusters: Sequence[Hashable | None]) -> float:
     """Adjusted Rand index (Hubert and Arabie, 1985): 1 for equal partitions, 0 on average by chance."""
     cells = partition(gold, clusters)
-    return float(ari_of(cells, cells.rows[None])[0])
+    return float(ari_of(whole(cells))[0])
 
 
 def ami(gold: Sequence[Hashable], clusters: Sequence[Hashable | None]) -> float:
@@ -52,13 +52,13 @@ def ami(gold: Sequence[Hashable], clusters: Sequence[Hashable | None]) -> float:
 def purity(gold: Sequence[Hashable], clusters: Sequence[Hashable | None]) -> float:
     """Share of rows that have the most frequent gold label of their cluster: accuracy, many clusters to one label."""
     cells = partition(gold, clusters)
-    return float(purity_of(cells, cells.rows[None])[0])
+    return float(purity_of(whole(cells))[0])
 
 
 def inverse_purity(gold: Sequence[Hashable], clusters: Sequence[Hashable | None]) -> float:
     """Share of rows that are in the cluster that holds most of their gold label."""
     cells = partition(gold, clusters)
-    return float(purity_of(cells, cells.rows[None], inverse=True)[0])
+    return float(purity_of(whole(cells), inverse=True)[0])
 
 
 def one_to_one_accuracy(gold: Sequence[Hashable], clusters: Sequence[Hashable | None]) -> float:
@@ -134,13 +134,18 @@ def renamed(cells: Cells, names: dict[str, str]) -> Cells:
     return Cells(gold_names, patterns, cells.rows)
 
 
+def whole(cells: Cells) -> Draw:
+    """The data itself as one resample."""
+    return Draw(cells, cells.rows[None].astype(np.float64))
+
+
 # -- over resampled cells, shape [resamples, cells] ------------------------------------------------
 
 
-def v_measure_of(cells: Cells, weights: FloatArray | IntArray) -> FloatArray:
+def v_measure_of(draw: Draw) -> FloatArray:
     """Homogeneity, completeness and V; shape [resamples, 3]."""
-    gold, given, total = _margins(cells, weights)
-    of_gold, of_clusters, of_both = (_entropy(counts, total) for counts in (gold, given, weights))
+    gold, given, total = _margins(draw)
+    of_gold, of_clusters, of_both = (_entropy(counts, total) for counts in (gold, given, draw.weights))
     shared = np.maximum(of_gold + of_clusters - of_both, 0.0)
     shared[shared < 1e-12] = 0.0  # what is left of rounding where the two are independent
     homogeneity, completeness = (
@@ -151,15 +156,14 @@ def v_measure_of(cells: Cells, weights: FloatArray | IntArray) -> FloatArray:
     return np.stack([homogeneity, completeness, v], axis=-1)
 
 
-def ari_of(cells: Cells, weights: FloatArray | IntArray) -> FloatArray:
+def ari_of(draw: Draw) -> FloatArray:
     """Adjusted Rand index; shape [resamples]."""
-    gold, given, total = _margins(cells, weights)
+    gold, given, total = _margins(draw)
 
-    def pairs(counts: FloatArray | IntArray) -> FloatArray:
-        wide = np.asarray(counts, dtype=np.float64)
-        return np.asarray((wide * (wide - 1)).sum(-1) / 2)
+    def pairs(counts: FloatArray) -> FloatArray:
+        return np.asarray((counts * (counts - 1)).sum(-1) / 2)
 
-    together, in_gold, in_clusters = pairs(weights), pairs(gold), pairs(given)
+    together, in_gold, in_clusters = pairs(draw.weights), pairs(gold), pairs(given)
     every = np.maximum(total * (total - 1) / 2, 1)
     expected = in_gold * in_clusters / every
     room = (in_gold + in_clusters) / 2 - expected
@@ -167,27 +171,28 @@ def ari_of(cells: Cells, weights: FloatArray | IntArray) -> FloatArray:
     return np.divide(together - expected, room, out=np.ones_like(room), where=np.abs(room) > 1e-12)
 
 
-def purity_of(cells: Cells, weights: FloatArray | IntArray, *, inverse: bool = False) -> FloatArray:
+def purity_of(draw: Draw, *, inverse: bool = False) -> FloatArray:
     """Purity, or inverse purity; shape [resamples]. Rows without a cluster are never in a majority."""
+    cells, total = draw.cells, draw.weights.sum(-1)
     kept = [at for at, (_, given) in enumerate(cells.patterns) if given]
-    total = np.asarray(weights, dtype=np.float64).sum(-1)
     if not kept:
         return np.zeros_like(total)
     side = [cells.patterns[at][0 if inverse else 1][0] for at in kept]
     order = np.argsort(np.array(side, dtype=object), kind="stable")
     sorted_side = [side[at] for at in order]
     starts = [at for at, name in enumerate(sorted_side) if at == 0 or name != sorted_side[at - 1]]
-    largest = np.maximum.reduceat(np.asarray(weights, dtype=np.float64)[..., np.array(kept)[order]], starts, axis=-1)
+    largest = np.maximum.reduceat(draw.weights[:, np.array(kept)[order]], starts, axis=-1)
     return np.asarray(largest.sum(-1) / np.maximum(total, 1))
 
 
 def ami_of(cells: Cells) -> float:
     """Adjusted mutual information of the data itself (too dear for each resample)."""
-    gold, given, total = _margins(cells, cells.rows[None])
+    draw = whole(cells)
+    gold, given, total = _margins(draw)
     sizes, others = gold[0][gold[0] > 0], given[0][given[0] > 0]
     if len(sizes) == len(others) <= 1:
         return 1.0
-    of_gold, of_clusters, of_both = (float(_entropy(c, total)[0]) for c in (gold, given, cells.rows[None]))
+    of_gold, of_clusters, of_both = (float(_entropy(c, total)[0]) for c in (gold, given, draw.weights))
     shared = of_gold + of_clusters - of_both
     expected = _expected_information(sizes, others)
     room = (of_gold + of_clusters) / 2 - expected
@@ -219,16 +224,15 @@ def _expected_information(sizes: FloatArray, others: FloatArray) -> float:
     return expected
 
 
-def _margins(cells: Cells, weights: FloatArray | IntArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _margins(draw: Draw) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Rows of each gold label and of each cluster, [resamples, *]; and of all, [resamples]."""
-    counts = cells.counts(weights)
-    total = np.asarray(weights, dtype=np.float64).sum(-1)
-    unassigned = total - counts.predicted.sum(-1)
-    return counts.gold, np.concatenate([counts.predicted, unassigned[:, None]], axis=-1), total
+    total = draw.weights.sum(-1)
+    unassigned = total - draw.counts.predicted.sum(-1)
+    return draw.counts.gold, np.concatenate([draw.counts.predicted, unassigned[:, None]], axis=-1), total
 
 
-def _entropy(counts: FloatArray | IntArray, total: FloatArray) -> FloatArray:
+def _entropy(counts: FloatArray, total: FloatArray) -> FloatArray:
     """Entropy in nats of counts [resamples, groups] that sum to `total` [resamples]."""
-    share = np.asarray(counts, dtype=np.float64) / np.maximum(total, 1)[:, None]
+    share = counts / np.maximum(total, 1)[:, None]
     logs = np.log(share, out=np.zeros_like(share), where=share > 0)
     return np.asarray(-(share * logs).sum(-1))

@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
 
 from labelspace.metrics import classification as flat
-from labelspace.metrics import clusters, tree
+from labelspace.metrics import clusters
 from labelspace.metrics.cells import Cells, FloatArray, group
 from labelspace.metrics.confidence import calibration_of, selection_of
-from labelspace.metrics.intervals import bootstrap, centred_interval, percentile_interval, wilson
+from labelspace.metrics.intervals import wilson
 from labelspace.metrics.join import join
 from labelspace.metrics.kind import Sides, settle
 from labelspace.metrics.report import Estimate, Match, Measure, Report
+from labelspace.metrics.scores import Score, estimates, scores_for
 from labelspace.records import Prediction, Record
 from labelspace.space import LabelSpace
 
 Mode = Literal["auto", "single", "multi", "discovered"]
-
-
-@dataclass(frozen=True)
-class Score:
-    """How one measure is computed from resampled cells."""
-
-    title: str
-    values: Callable[[FloatArray], FloatArray]
-    """From rows in each cell, [some, cells], to the measure, [some]."""
-    interval: Literal["percentile", "centred", "wilson", "none"] = "percentile"
-    unit: Literal["share", "number"] = "share"
-    bounds: tuple[float, float] = (0.0, 1.0)
 
 
 def evaluate(
@@ -85,10 +73,11 @@ def evaluate(
     def measured(cells: Cells, *, all_rows: bool) -> dict[str, tuple[Score, Estimate]]:
         if not len(cells):
             return {}
-        scores = _scores(cells, sides, space=space, all_rows=all_rows, remarks=remarks)
-        return _estimates(cells, scores, resamples=resamples, level=level, seed=seed)
+        scores = scores_for(cells, sides, space=space, all_rows=all_rows, remarks=remarks)
+        return estimates(cells, scores, resamples=resamples, level=level, seed=seed)
 
-    over_all, over_answered = measured(everything, all_rows=True), measured(only, all_rows=False)
+    over_all = measured(everything, all_rows=True)
+    over_answered = over_all if answered.all() else measured(only, all_rows=False)
     low, high = wilson(len(only), len(everything), level=level)
     coverage = Measure(title="coverage", all_rows=Estimate(value=len(only) / len(everything), low=low, high=high))
     measures = {"coverage": coverage}
@@ -125,130 +114,6 @@ def evaluate(
         resamples=resamples,
         seed=seed,
     )
-
-
-def _estimates(
-    cells: Cells, scores: dict[str, Score], *, resamples: int, level: float, seed: int
-) -> dict[str, tuple[Score, Estimate]]:
-    """Each measure on the data, with the interval that suits it; one bootstrap serves all."""
-    data = cells.rows[None].astype(np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        values = {key: float(score.values(data)[0]) for key, score in scores.items()}
-        drawn = [key for key, score in scores.items() if score.interval in ("percentile", "centred")]
-        draws: dict[str, FloatArray] = {}
-        if resamples and drawn:
-            table = bootstrap(
-                cells.rows,
-                lambda weights: np.stack([scores[key].values(weights) for key in drawn], axis=-1),
-                resamples=resamples,
-                seed=seed,
-                width=3 * len(cells.names),
-            )
-            draws = {key: table[:, column] for column, key in enumerate(drawn)}
-    found = {}
-    for key, score in scores.items():
-        value, ends = values[key], (float("nan"), float("nan"))
-        if score.interval == "wilson":
-            ends = wilson(round(value * len(cells)), len(cells), level=level)
-        elif key in draws and score.interval == "percentile":
-            ends = percentile_interval(draws[key], level=level)
-        elif key in draws:
-            ends = centred_interval(value, draws[key], level=level, bounds=score.bounds)
-        known, low, high = (None if np.isnan(number) else number for number in (value, *ends))
-        found[key] = (score, Estimate(value=known, low=low, high=high))
-    return found
-
-
-def _scores(
-    cells: Cells, sides: Sides, *, space: LabelSpace | None, all_rows: bool, remarks: list[str]
-) -> dict[str, Score]:
-    """The measures that apply, in the order in which they are shown."""
-    if sides.kind == "discovered":
-        return _partition_scores(cells, remarks)
-    # A row that has no gold label would be right by not being answered; credit only those answered.
-    credit = np.ones(len(cells.patterns))
-    if all_rows and ((), ()) in cells.patterns:
-        unanswered = sum(not gold and answer is None for gold, answer in zip(sides.gold, sides.answers, strict=True))
-        at = cells.patterns.index(((), ()))
-        credit[at] -= unanswered / cells.rows[at]
-    name = "accuracy" if sides.kind == "single" else "subset accuracy"
-    scores = {
-        name.replace(" ", "_"): Score(name, _mean_of(credit * cells.exact), interval="wilson"),
-        "macro_f1": Score("macro F1", lambda weights: flat.macro_f1_of(cells.counts(weights))),
-        "micro_f1": Score("micro F1", lambda weights: flat.micro_f1_of(cells.counts(weights))),
-        "weighted_f1": Score("weighted F1", lambda weights: flat.weighted_f1_of(cells.counts(weights))),
-    }
-    if sides.kind == "multi":
-        scores["example_f1"] = Score("example F1", _mean_of(credit * flat.example_f1_of(cells)))
-        scores["hamming_loss"] = Score("Hamming loss", _mean_of(flat.hamming_of(cells)))
-    if space is not None and not space.is_flat:
-        scores.update(_tree_scores(cells, space, single=sides.kind == "single"))
-    return scores
-
-
-def _tree_scores(cells: Cells, space: LabelSpace, *, single: bool) -> dict[str, Score]:
-    sizes = tree.extended_sizes(cells, space)
-
-    def part(position: int) -> Callable[[FloatArray], FloatArray]:
-        return lambda weights: tree.hierarchical_of(sizes @ weights.T)[position]
-
-    scores = {
-        "hierarchical_precision": Score("hierarchical precision", part(0)),
-        "hierarchical_recall": Score("hierarchical recall", part(1)),
-        "hierarchical_f1": Score("hierarchical F1", part(2)),
-    }
-    if single:
-        apart = tree.distances(cells, space)
-        scores["tree_distance"] = Score("tree distance", _mean_of(apart), unit="number")
-        for depth, (has, hit) in enumerate(zip(*tree.level_hits(cells, space), strict=True)):
-            scores[f"accuracy_level_{depth}"] = Score(f"accuracy at level {depth}", _ratio_of(hit, has))
-    return scores
-
-
-def _partition_scores(cells: Cells, remarks: list[str]) -> dict[str, Score]:
-    def v(position: int) -> Callable[[FloatArray], FloatArray]:
-        return lambda weights: clusters.v_measure_of(cells, weights)[:, position]
-
-    many = clusters.renamed(cells, clusters.many_to_one(cells))
-    adjusted = clusters.ami_of(cells)
-    scores = {
-        "nmi": Score("NMI (V-measure)", v(2), interval="centred", unit="number"),
-        "ami": Score("AMI", lambda weights: np.full(len(weights), adjusted), interval="none", unit="number"),
-        "ari": Score(
-            "ARI",
-            lambda weights: clusters.ari_of(cells, weights),
-            interval="centred",
-            unit="number",
-            bounds=(-1.0, 1.0),
-        ),
-        "homogeneity": Score("homogeneity", v(0), interval="centred", unit="number"),
-        "completeness": Score("completeness", v(1), interval="centred", unit="number"),
-        "purity": Score("purity", lambda weights: clusters.purity_of(cells, weights), interval="centred"),
-        "inverse_purity": Score(
-            "inverse purity", lambda weights: clusters.purity_of(cells, weights, inverse=True), interval="centred"
-        ),
-        "many_to_one_f1": Score("best-match F1, many to one", lambda weights: flat.macro_f1_of(many.counts(weights))),
-    }
-    try:
-        by_f1 = clusters.renamed(cells, clusters.one_to_one(cells, by="f1"))
-        by_rows = clusters.renamed(cells, clusters.one_to_one(cells, by="rows"))
-    except ValueError as error:
-        remarks.append(str(error))
-        return scores
-    scores["one_to_one_f1"] = Score(
-        "best-match F1, one to one", lambda weights: flat.macro_f1_of(by_f1.counts(weights))
-    )
-    scores["one_to_one_accuracy"] = Score("accuracy, one to one", _mean_of(by_rows.exact))
-    return scores
-
-
-def _mean_of(values: FloatArray) -> Callable[[FloatArray], FloatArray]:
-    """Mean over rows of a value that each cell has."""
-    return lambda weights: np.asarray(weights @ values / weights.sum(-1))
-
-
-def _ratio_of(above: FloatArray, below: FloatArray) -> Callable[[FloatArray], FloatArray]:
-    return lambda weights: np.asarray((weights @ above) / (weights @ below))
 
 
 def _ordered(cells: Cells, space: LabelSpace | None) -> Cells:

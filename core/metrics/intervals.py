@@ -76,9 +76,9 @@ def resamples_of(
     cells, total = len(rows), int(rows.sum())
     random = np.random.default_rng(seed)
     for count in chunks(resamples, width=max(cells, width)):
-        if cells < total / 4:
+        if cells < total / 16:
             yield random.multinomial(total, rows / total, size=count).astype(np.float64)
-        else:  # drawing row by row is faster than a binomial for each of so many cells
+        else:  # a binomial for each cell takes longer than sixteen draws of a row
             owner = np.repeat(np.arange(cells, dtype=np.int32), rows)
             drawn = np.empty((count, cells))
             for line in range(count):
