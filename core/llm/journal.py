@@ -89,6 +89,7 @@ class Journal:
             self._writer = self._open()
             self._reader = self._writer if self.path is None else self._open()
             self._guard = threading.Lock()
+            self._reading = self._guard if self.path is None else threading.Lock()
             self._writer.executescript(_SCHEMA)
             self.about = dict(self._reader.execute("SELECT name, value FROM about"))
             self._check_layout()
@@ -103,16 +104,22 @@ class Journal:
                 self._reader.execute(f"SELECT key, data FROM calls ORDER BY id {order} LIMIT 1").fetchone()
                 self._reader.execute(f"SELECT key FROM calls ORDER BY key {order} LIMIT 1").fetchone()
         except sqlite3.Error as error:
-            self._let_go()
+            self.let_go()
             raise self._explain(error) from error
         except JournalError:
-            self._let_go()
+            self.let_go()
             raise
 
     def _open(self) -> sqlite3.Connection:
         name = ":memory:" if self.path is None else str(self.path)
         connection = sqlite3.connect(name, check_same_thread=False, isolation_level=None, timeout=30)
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "cache_size=-16000", "journal_size_limit=67108864"):
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=NORMAL",
+            "cache_size=-16000",
+            "wal_autocheckpoint=4000",
+            "journal_size_limit=67108864",
+        ):
             connection.execute(f"PRAGMA {pragma}")
         return connection
 
@@ -129,8 +136,8 @@ class Journal:
         text = str(error)
         if "malformed" in text or "not a database" in text or "corrupt" in text:
             return JournalError(
-                f"{self.shown} is damaged ({text}); nothing was asked and the file is untouched; save what can be "
-                f"read with: python -m labelspace.llm.salvage {self.shown}"
+                f"{self.shown} is damaged ({text}); the file is left as it is; save what can be read with: "
+                f"python -m labelspace.llm.salvage {self.shown}"
             )
         if "full" in text:
             return JournalError(f"{self.shown}: the disk is full ({text}); free some space and run the same again")
@@ -145,7 +152,7 @@ class Journal:
         found: dict[bytes, bytes] = {}
         waiting = self._uncommitted
         try:
-            with self._guard:
+            with self._reading:
                 for start in range(0, len(keys), _CHUNK):
                     chunk = keys[start : start + _CHUNK]
                     marks = ",".join("?" * len(chunk))
@@ -168,7 +175,7 @@ class Journal:
 
     def count(self) -> int:
         """How many entries there are."""
-        with self._guard:
+        with self._reading:
             return int(self._reader.execute("SELECT COUNT(*) FROM calls").fetchone()[0])
 
     # -- writing -----------------------------------------------------------------------------
@@ -236,11 +243,7 @@ class Journal:
         accounts = [(name, s.calls, s.prompt_tokens, s.completion_tokens, s.money) for name, s in spent.items()]
         for ballast in (True, False):
             try:
-                with self._guard:
-                    self._writer.execute("BEGIN")
-                    self._writer.executemany(_ADD, rows)
-                    self._writer.executemany(_SPEND, accounts)
-                    self._writer.execute("COMMIT")
+                self.write(rows, accounts)
             except sqlite3.Error as error:
                 with contextlib.suppress(sqlite3.Error), self._guard:
                     if self._writer.in_transaction:
@@ -252,6 +255,16 @@ class Journal:
             else:
                 return None
         return None
+
+    def write(
+        self, rows: list[tuple[bytes, int, str, bytes]], accounts: list[tuple[str, int, int, int, float]]
+    ) -> None:
+        """Commit rows and accounts, all or none."""
+        with self._guard:
+            self._writer.execute("BEGIN")
+            self._writer.executemany(_ADD, rows)
+            self._writer.executemany(_SPEND, accounts)
+            self._writer.execute("COMMIT")
 
     def _settle(self, entries: list[_Entry], error: JournalError | None) -> None:
         self._broken = self._broken or error
@@ -277,9 +290,10 @@ class Journal:
             await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
             await asyncio.sleep(0)
             self._thread = None
-        self._let_go()
+        self.let_go()
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
+        """Close the file without waiting for anything."""
         for name in ("_reader", "_writer"):
             connection: sqlite3.Connection | None = getattr(self, name, None)
             if connection is not None:

@@ -24,6 +24,7 @@ class Source(Generic[T]):
     def __init__(self, items: Iterable[T] | AsyncIterable[T]) -> None:
         """Start reading nothing yet."""
         self.ended = False
+        self._error: BaseException | None = None
         self.total = len(items) if isinstance(items, Sequence) else None
         self._later: AsyncIterator[T] | None = None
         self._direct: Iterator[T] | None = None
@@ -39,7 +40,13 @@ class Source(Generic[T]):
             threading.Thread(target=self._read, args=(iter(items), loop), name="source", daemon=True).start()
 
     async def take(self, most: int) -> list[T]:
-        """The next items, fewer than `most` where the source is slow or has ended."""
+        """The next items, fewer than `most` where the source is slow or has ended.
+
+        What the source raises is raised after the items before it.
+        """
+        if self._error is not None:
+            self.ended = True
+            raise self._error
         if self._direct is not None:
             taken = list(islice(self._direct, most))
             self.ended = len(taken) < most
@@ -50,9 +57,7 @@ class Source(Generic[T]):
             got: asyncio.Future[tuple[list[T], BaseException | None, bool]]
             got = asyncio.get_running_loop().create_future()
             self._asked.put((most, got))
-            taken, error, self.ended = await got
-            if error is not None:
-                raise error
+            taken, self._error, self.ended = await got
         return taken
 
     async def _take_later(self, most: int) -> list[T]:
@@ -64,6 +69,9 @@ class Source(Generic[T]):
                 taken.append(await anext(self._later))
             except StopAsyncIteration:
                 self.ended = True
+                break
+            except Exception as error:
+                self._error = error
                 break
         return taken
 
@@ -84,7 +92,7 @@ class Source(Generic[T]):
                 else:
                     ended = True
             except BaseException as failure:
-                error, ended = failure, True
+                error = failure
             try:
                 loop.call_soon_threadsafe(_hand_over, got, (taken, error, ended))
             except RuntimeError:  # the loop is closed: nobody reads any more
