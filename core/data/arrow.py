@@ -37,14 +37,14 @@ def arrow_rows(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
             for values in zip(*columns, strict=True):
                 number += 1
                 yield number, dict(zip(names, values, strict=True))
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise cannot_read(error, source.shown) from error
         kind = "`datasets` folder" if source.form == "dataset" else "Parquet file"
         reason = " ".join(str(error).split())[:160]
         raise DataError(
             f"not a readable {kind}: {reason}", path=source.shown, advice="write, copy or download it again"
         ) from error
-    except OSError as error:
-        raise cannot_read(error, source.shown) from error
 
 
 def _cells(column: Any, shown: str, name: str, before: int) -> list[Any]:
@@ -94,7 +94,7 @@ def dataset_files(source: Source) -> list[str]:
     assert source.path is not None
     try:
         state = json.loads((source.path / "state.json").read_text(encoding="utf-8"))
-        files = [str(source.path / file["filename"]) for file in state["_data_files"]]
+        files = [source.path / file["filename"] for file in state["_data_files"]]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError("its state.json is damaged", path=source.shown, advice="save the dataset again") from error
     if state.get("_indices_data_files"):
@@ -103,7 +103,10 @@ def dataset_files(source: Source) -> list[str]:
             path=source.shown,
             advice="load it and save it again with datasets 2 or later",
         )
-    return files
+    for file in files:
+        if not file.is_file():
+            raise DataError(f"its file {file.name} is missing", path=source.shown, advice="save the dataset again")
+    return [str(file) for file in files]
 
 
 def _features(source: Source) -> dict[str, Any] | None:

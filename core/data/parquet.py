@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from labelspace.data.arrow import JSON_FIELD, arrow_rows
 from labelspace.data.source import Source
@@ -32,6 +32,7 @@ class ParquetRows:
         self._parts: list[Path] = []
         self._schema: Any = None
         self._writer: Any = None
+        self._file: BinaryIO | None = None
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Take one row; write a group when there are enough."""
@@ -59,9 +60,13 @@ class ParquetRows:
 
     def close(self) -> None:
         """Close the file that is open."""
-        if self._writer is not None:
-            self._writer.close()
+        try:
+            if self._writer is not None:
+                self._writer.close()
+        finally:
             self._writer = None
+            if self._file is not None:
+                self._file.close()
 
     def _write_group(self) -> None:
         import pyarrow as pa
@@ -75,7 +80,8 @@ class ParquetRows:
             self.close()
             self._schema = schema
             self._parts.append(self._path.with_name(f"{self._path.name}.{len(self._parts)}"))
-            self._writer = pq.ParquetWriter(str(self._parts[-1]), schema, compression="zstd")
+            self._file = self._parts[-1].open("xb")  # Python's errors say what the matter is; pyarrow's own don't
+            self._writer = pq.ParquetWriter(self._file, schema, compression="zstd")
         columns = [
             pa.array(_cells(self._rows, name, kind), type=schema.field(name).type) for name, kind in self._kinds.items()
         ]

@@ -109,11 +109,11 @@ def _records(source: Source, columns: Columns, space: LabelSpace | None) -> Iter
                 given = given.strip()
             elif given is not None:
                 given = name_of(given, "id", id_at or "")
-            if not given and text_at is tokens_at is None:
-                raise Refused("neither an id nor a text", "give each row the id of its record")
         except Refused as refused:
             raise DataError(refused.problem, path=source.shown, row=number, advice=refused.advice) from None
         if not given:
+            if text_at is tokens_at is None:
+                raise DataError("the id is blank", path=source.shown, row=number, advice="give each row its id")
             given = derive(text)
         elif not add(hash(given)):
             refuse_repeated_id(source, number, given, id_at or "")

@@ -86,7 +86,7 @@ def _jsonl_rows(lines: Iterator[bytes], shown: str) -> Iterator[Row]:
 
 def _loads_leniently(line: bytes, shown: str, number: int) -> Any:
     """Parse what orjson refused: NaN and lone surrogates pass, as Python and pandas write both."""
-    text = decode_line(line, shown, number)
+    text = decode_line(line, shown, number).rstrip("\r\n")
     try:
         return plain(json.loads(text))
     except json.JSONDecodeError as error:

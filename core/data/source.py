@@ -71,10 +71,10 @@ def find_source(named: str | os.PathLike[str]) -> Source:
             return _find_split(shown)
         if stat.S_ISDIR(mode):
             return _find_dataset(shown, path, None)
+        if stat.S_ISREG(mode):
+            path.open("rb").close()  # so that what can't be opened is known before any work is done
     except (OSError, ValueError) as error:
         raise cannot_read(error, shown) from error
-    if not os.access(path, os.R_OK):
-        raise cannot_read(PermissionError(), shown)
     if not stat.S_ISREG(mode):
         return Source(shown, "stream", path)
     suffixes = [suffix.lower() for suffix in path.suffixes]
@@ -87,7 +87,9 @@ def find_source(named: str | os.PathLike[str]) -> Source:
 def cannot_read(error: Exception, shown: str) -> DataError:
     """One line for an error of the operating system or of a decompressor."""
     if isinstance(error, PermissionError):
-        return DataError("no permission to read it", path=shown, advice=f"try: chmod +r {shown}")
+        return DataError(
+            "no permission to read it", path=shown, advice="check the permissions of the file and its folders"
+        )
     if isinstance(error, (EOFError, zlib.error, gzip.BadGzipFile)):
         return DataError(
             "the gzip data is damaged or cut off" + (f" ({error})" if isinstance(error, zlib.error) else ""),
