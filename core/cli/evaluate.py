@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import click
 
@@ -40,6 +40,7 @@ Example (the labels of the sample, 5% of them wrong, against the truth):
     "--at-level", type=click.IntRange(min=0), metavar="N", help="Score ancestors at this level; 0 is the top."
 )
 @click.option("--missing-as-wrong", is_flag=True, help="Score gold rows without a prediction as wrong.")
+@click.option("--against", metavar="FILE", help="Predictions of a second system: say which is better, and how surely.")
 @data_options
 @click.option(
     "--bootstrap", type=click.IntRange(min=0), default=1000, show_default=True, help="Resamples for intervals."
@@ -59,6 +60,7 @@ def command(
     other: str | None,
     at_level: int | None,
     missing_as_wrong: bool,
+    against: str | None,
     id_column: str | None,
     label_column: str | None,
     text_column: str | None,
@@ -75,28 +77,43 @@ def command(
     """
     from labelspace.data import read_predictions, read_records
     from labelspace.errors import ConfigError
-    from labelspace.metrics import evaluate
+    from labelspace.metrics import compare, evaluate
+    from labelspace.metrics.evaluation import Mode
     from labelspace.space import LabelSpace
 
-    if predictions == gold == "-":
-        raise ConfigError("predictions and gold labels can't both come from standard input; name a file for one")
+    if (predictions, gold, against).count("-") > 1:
+        raise ConfigError("only one of the files can come from standard input; name the others")
     if discovered and mode not in ("auto", "discovered"):
         raise ConfigError(f"--discovered and --mode {mode} contradict each other; give one")
     space = None if space_path is None else LabelSpace.load(space_path)
-    records = read_records(
-        gold, text_column=text_column, label_column=label_column, id_column=id_column, needs_text=False
+    kind = cast("Mode", "discovered" if discovered else mode)
+    given = list(read_predictions(predictions))
+    records = list(
+        read_records(gold, text_column=text_column, label_column=label_column, id_column=id_column, needs_text=False)
     )
     report = evaluate(
-        read_predictions(predictions),
+        given,
         records,
         space=space,
-        mode=cast(Literal["auto", "single", "multi", "discovered"], "discovered" if discovered else mode),
+        mode=kind,
         other=other,
         at_level=at_level,
         missing_as_wrong=missing_as_wrong,
         resamples=bootstrap,
         seed=seed,
     )
+    if against is not None:
+        rival = compare(
+            given,
+            read_predictions(against),
+            records,
+            space=space,
+            mode=kind,
+            other=other,
+            resamples=bootstrap or 1000,
+            seed=seed,
+        )
+        report = report.model_copy(update={"against": rival})
     if json_path == "-":
         click.echo(report.model_dump_json(indent=1))
         return

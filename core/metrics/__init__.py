@@ -1,5 +1,6 @@
 """Measures of labels against gold labels, each over plain sequences, and `evaluate`, which picks those that apply."""
 
+from labelspace.metrics.against import compare
 from labelspace.metrics.agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha
 from labelspace.metrics.calibration import brier, expected_calibration_error, log_loss, multiclass_brier, reliability
 from labelspace.metrics.classification import (
@@ -27,7 +28,7 @@ from labelspace.metrics.clusters import (
 from labelspace.metrics.compare import mcnemar, paired_bootstrap
 from labelspace.metrics.evaluation import evaluate
 from labelspace.metrics.intervals import bootstrap, clopper_pearson, wilson
-from labelspace.metrics.report import Report
+from labelspace.metrics.report import Comparison, Report
 from labelspace.metrics.selection import (
     accuracy_at_coverage,
     area_under_risk_coverage,
@@ -37,6 +38,7 @@ from labelspace.metrics.selection import (
 from labelspace.metrics.tree import hierarchical_f1, level_accuracy, mean_tree_distance
 
 __all__ = [
+    "Comparison",
     "Report",
     "accuracy",
     "accuracy_at_coverage",
@@ -47,6 +49,7 @@ __all__ = [
     "brier",
     "clopper_pearson",
     "cohen_kappa",
+    "compare",
     "confusion_pairs",
     "evaluate",
     "example_f1",

@@ -4,36 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from labelspace.metrics.cells import Answer, Cells, FloatArray, as_names, same_length
 from labelspace.metrics.classification import macro_f1_of, micro_f1_of, weighted_f1_of
 from labelspace.metrics.intervals import bootstrap, percentile_interval
-
-
-class McNemar(NamedTuple):
-    """McNemar's exact test on the rows where two systems differ."""
-
-    only_first: int
-    """Rows that only the first got right."""
-    only_second: int
-    p_value: float
-    """Two-sided: how often equally good systems would differ as much."""
-
-
-class Difference(NamedTuple):
-    """How much better the first system is, with a paired bootstrap interval."""
-
-    first: float
-    second: float
-    value: float
-    """First minus second."""
-    low: float
-    high: float
-    p_value: float
-    """Two-sided: twice the share of resamples in which the difference is not on its side of 0."""
+from labelspace.metrics.report import Difference, McNemar
 
 
 def mcnemar(gold: Sequence[Answer], first: Sequence[Answer], second: Sequence[Answer]) -> McNemar:
@@ -45,7 +22,7 @@ def mcnemar(gold: Sequence[Answer], first: Sequence[Answer], second: Sequence[An
     only_second = int(((one.exact == 0) & (two.exact == 1)) @ one.rows)
     differ = only_first + only_second
     p_value = 1.0 if not differ else min(1.0, 2 * float(bdtr(min(only_first, only_second), differ, 0.5)))
-    return McNemar(only_first, only_second, p_value)
+    return McNemar(only_first=only_first, only_second=only_second, p_value=p_value)
 
 
 def _accuracy(cells: Cells, weights: FloatArray) -> FloatArray:
@@ -97,7 +74,9 @@ def paired_bootstrap(
     value = ours - theirs
     beyond = (draws <= 0).mean() if value > 0 else (draws >= 0).mean()
     p_value = min(1.0, 2 * max(float(beyond), 1 / (resamples + 1)))
-    return Difference(ours, theirs, value, low, high, 1.0 if value == 0 else p_value)
+    return Difference(
+        first=ours, second=theirs, value=value, low=low, high=high, p_value=1.0 if value == 0 else p_value
+    )
 
 
 def _pair(gold: Sequence[Answer], first: Sequence[Answer], second: Sequence[Answer]) -> tuple[Cells, Cells]:

@@ -18,15 +18,11 @@ SHOWN_REASONS = 10
 class Joined:
     """Rows that can be scored: gold labels, and the prediction or None where there is none."""
 
+    ids: list[str]
     gold: list[tuple[str, ...]]
     predictions: list[Prediction | None]
     rows: Rows
     """Where the rows went; what counts as answered is decided later."""
-
-    @property
-    def answered(self) -> list[bool]:
-        """Whether a row has a prediction that neither abstained nor failed."""
-        return [found is not None and found.status == "ok" for found in self.predictions]
 
 
 def join(predictions: Iterable[Prediction], gold: Iterable[Record], *, missing_as_wrong: bool = False) -> Joined:
@@ -48,6 +44,7 @@ def join(predictions: Iterable[Prediction], gold: Iterable[Record], *, missing_a
     seen: set[str] = set()
     unlabelled = 0
     missing: list[str] = []
+    ids: list[str] = []
     labels: list[tuple[str, ...]] = []
     found: list[Prediction | None] = []
     for record in gold:
@@ -62,6 +59,7 @@ def join(predictions: Iterable[Prediction], gold: Iterable[Record], *, missing_a
             missing.append(record.id)
             if not missing_as_wrong:
                 continue
+        ids.append(record.id)
         labels.append(tuple(record.labels))
         found.append(prediction_here)
     extra = [name for name in given if name not in seen]
@@ -83,7 +81,7 @@ def join(predictions: Iterable[Prediction], gold: Iterable[Record], *, missing_a
         failed=status["failed"],
         reasons=dict(reasons.most_common(SHOWN_REASONS)),
     )
-    return Joined(labels, found, rows)
+    return Joined(ids, labels, found, rows)
 
 
 def _twice(name: str, side: str) -> DataError:

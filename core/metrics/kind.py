@@ -93,7 +93,7 @@ def _kind(
     # Wrong labels of the gold's own space are wrong answers, not another vocabulary.
     inside = space is not None and all(name in space for name in known) and all(name in space for name in given)
     if given and not inside and shared < OWN_VOCABULARY * sum(given.values()):
-        return "discovered", "the predicted labels are not those of the gold rows"
+        return "discovered", "hardly any predicted label is a gold one"
     if space is not None and space.multi_label:
         return "multi", f"the space {space.name!r} is multi-label"
     if any(len(names) > 1 for names in gold):
@@ -132,7 +132,9 @@ def _one_each(
     """One name a row. "No label" is an answer only where gold says that it can be right."""
     for side, rows in (("gold rows", gold), ("predictions", answers)):
         if several := sum(names is not None and len(names) > 1 for names in rows):
-            remarks.append(f"{several:,} {side} have several labels; the first one is scored (mode multi scores sets)")
+            remarks.append(
+                f"{side} with several labels, of which the first is scored (mode multi scores sets): {several:,}"
+            )
     none_applies = any(not names for names in gold)
     if none_applies:
         remarks.append(f"gold rows without any label are scored as the label {NONE!r}")
@@ -159,4 +161,4 @@ def _check_known(
     found = Counter(name for names in answers for name in names or () if name not in allowed)
     if found:
         some = ", ".join(repr(name) for name, _ in found.most_common(3))
-        remarks.append(f"{sum(found.values()):,} predicted labels are not in the space {space.name!r}: {some}")
+        remarks.append(f"predicted labels that the space {space.name!r} lacks: {sum(found.values()):,} ({some})")

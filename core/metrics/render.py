@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-from labelspace.metrics.report import Calibration, Estimate, OperatingPoint, Report, Rows, Selection
+from labelspace.metrics.report import Calibration, Comparison, Estimate, OperatingPoint, Report, Rows, Selection
 
-KINDS = {"single": "single-label", "multi": "multi-label", "discovered": "discovered labels against gold labels"}
+KINDS = {"single": "single-label", "multi": "multi-label", "discovered": "discovered labels"}
+TITLES = {"accuracy": "accuracy", "macro_f1": "macro F1", "micro_f1": "micro F1"}
 ABSENT = "-"
 GAP = "  "
 
@@ -21,14 +23,16 @@ def render(report: Report, *, width: int = 100, show: int = 20) -> str:
         show: Rows of each long table.
     """
     parts = [
-        *_head(report),
+        *(line for part in _head(report) for line in _wrapped(part, width)),
         *_measures(report, width=width),
         *_labels(report, width=width, show=show),
         *_confusions(report, width=width, show=show),
         *_matches(report, width=width, show=show),
         *(_calibration(report.calibration, width=width) if report.calibration else ()),
         *(_selection(report.selection, width=width) if report.selection else ()),
-        *(f"{'' if position else chr(10)}! {remark}" for position, remark in enumerate(report.remarks)),
+        *(_against(report.against, width=width) if report.against else ()),
+        *([""] if report.remarks else []),
+        *(line for remark in report.remarks for line in _wrapped(f"! {remark}", width)),
     ]
     return "\n".join(parts)
 
@@ -49,6 +53,10 @@ def interval(estimate: Estimate | None, *, unit: str = "share") -> str:
     return f"{text} [{scale * estimate.low:.{digits}f}, {scale * estimate.high:.{digits}f}]"
 
 
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(_plain(text), width, subsequent_indent="  ", break_on_hyphens=False)
+
+
 def _head(report: Report) -> Iterator[str]:
     rows = report.rows
     yield f"{rows.scored:,} rows, {report.labels:,} gold labels; {KINDS[report.kind]} ({report.why})"
@@ -57,11 +65,11 @@ def _head(report: Report) -> Iterator[str]:
         yield "not answered: " + "; ".join(f"{reason} ({count:,})" for reason, count in rows.reasons.items())
     if rows.missing:
         scored = "scored as wrong" if rows.missing_count_as_wrong else "left out"
-        yield f"! {rows.missing:,} gold rows have no prediction, {scored}: {_some(rows.missing_ids, rows.missing)}"
+        yield f"! gold rows without a prediction, {scored}: {rows.missing:,} ({_some(rows.missing_ids, rows.missing)})"
     if rows.extra:
-        yield f"! {rows.extra:,} predictions have no gold row, left out: {_some(rows.extra_ids, rows.extra)}"
+        yield f"! predictions without a gold row, left out: {rows.extra:,} ({_some(rows.extra_ids, rows.extra)})"
     if rows.unlabelled:
-        yield f"! {rows.unlabelled:,} gold rows have no gold label, left out"
+        yield f"! gold rows without a gold label, left out: {rows.unlabelled:,}"
 
 
 def _accounts(rows: Rows) -> Iterator[str]:
@@ -90,7 +98,7 @@ def _measures(report: Report, *, width: int) -> Iterator[str]:
         f"; bootstrap of {report.resamples:,} resamples (seed {report.seed}) for the rest" if report.resamples else ""
     )
     shares = "for coverage" if report.kind == "discovered" else "for coverage and accuracy"
-    yield f"{report.level:.0%} intervals: Wilson {shares}{boot}"
+    yield from _wrapped(f"{report.level:.0%} intervals: Wilson {shares}{boot}", width)
 
 
 def _labels(report: Report, *, width: int, show: int) -> Iterator[str]:
@@ -152,11 +160,12 @@ def _calibration(calibration: Calibration, *, width: int) -> Iterator[str]:
     yield ""
     yield f"Calibration of {calibration.rows:,} answers with a confidence"
     log = "" if calibration.log_loss is None else f"; log loss {calibration.log_loss:.3f}"
-    yield (
+    yield from _wrapped(
         f"mean confidence {percent(calibration.mean_confidence)}, right {percent(calibration.accuracy)}; "
-        f"calibration error {interval(calibration.ece)}"
+        f"calibration error {interval(calibration.ece)}, in bins of equal mass {percent(calibration.ece_equal_mass)}; "
+        f"Brier {calibration.brier:.3f}{log}",
+        width,
     )
-    yield f"(bins of equal mass: {percent(calibration.ece_equal_mass)}); Brier {calibration.brier:.3f}{log}"
     yield from table(
         ["confidence", "rows", "mean", "right"],
         [
@@ -170,7 +179,11 @@ def _calibration(calibration: Calibration, *, width: int) -> Iterator[str]:
 
 def _selection(selection: Selection, *, width: int) -> Iterator[str]:
     yield ""
-    yield f"Answering only where confident (area under the risk-coverage curve {selection.aurc:.3f})"
+    yield from _wrapped(
+        f"Answering only where confident (area under the risk-coverage curve {selection.aurc:.3f}); thresholds are "
+        "chosen on these very rows, so expect a little less on new ones",
+        width,
+    )
     lines = [["", *_point(point)] for point in selection.points]
     for target in selection.targets:
         wanted = f"for {target.precision:.0%} right"
@@ -180,6 +193,27 @@ def _selection(selection: Selection, *, width: int) -> Iterator[str]:
 
 def _point(point: OperatingPoint) -> list[str]:
     return [f"{point.threshold:.4f}", f"{point.rows:,}", percent(point.coverage), interval(point.accuracy)]
+
+
+def _against(against: Comparison, *, width: int) -> Iterator[str]:
+    yield ""
+    yield f"Against the other system, on the {against.rows:,} rows that both have"
+    lines = []
+    for key, found in against.differences.items():
+        gap = f"{100 * found.value:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+        lines.append([TITLES[key], percent(found.first), percent(found.second), gap, f"{found.p_value:.3f}"])
+    yield from table(["", "this", "other", "difference", "p"], lines, width=width, align="<>><>")
+    test = against.mcnemar
+    yield from _wrapped(
+        f"McNemar's test: only this one is right on {test.only_first:,} rows, only the other on "
+        f"{test.only_second:,}; p = {test.p_value:.3f}",
+        width,
+    )
+    yield from _wrapped(
+        f"differences in points; intervals ({against.level:.0%}) and their p by paired bootstrap of "
+        f"{against.resamples:,} resamples (seed {against.seed})",
+        width,
+    )
 
 
 def _more(count: int) -> str:

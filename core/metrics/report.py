@@ -159,6 +159,42 @@ class Match(_Part):
     """The gold label it is paired with where each may be used once; None if it got none."""
 
 
+class McNemar(_Part):
+    """McNemar's exact test on the rows where two systems differ."""
+
+    only_first: int
+    """Rows that only the first got right."""
+    only_second: int
+    p_value: float
+    """Two-sided: how often equally good systems would differ as much."""
+
+
+class Difference(_Part):
+    """How much better a first system is than a second, with a paired bootstrap interval."""
+
+    first: float
+    second: float
+    value: float
+    """First minus second."""
+    low: float
+    high: float
+    p_value: float
+    """Two-sided: twice the share of resamples in which the difference is not on its side of 0."""
+
+
+class Comparison(_Part):
+    """Two systems on the same rows; a row that one did not answer is wrong for it."""
+
+    rows: int
+    """Gold rows that both have predictions for."""
+    differences: dict[str, Difference]
+    """By measure: `accuracy`, `macro_f1`, `micro_f1`."""
+    mcnemar: McNemar
+    level: float
+    resamples: int
+    seed: int
+
+
 class Report(_Part):
     """An evaluation of predictions against gold labels."""
 
@@ -177,6 +213,8 @@ class Report(_Part):
     calibration: Calibration | None = None
     selection: Selection | None = None
     matches: tuple[Match, ...] = ()
+    against: Comparison | None = None
+    """The same rows by another system, where one was given."""
     remarks: tuple[str, ...] = ()
     """What a reader should know before quoting a figure."""
     level: float

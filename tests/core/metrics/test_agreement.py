@@ -69,7 +69,7 @@ def test_krippendorff_of_the_worked_examples():
     ]
     assert krippendorff_alpha(list(zip(*observers, strict=True))) == pytest.approx(0.743, abs=5e-4)
     # Section A: binary, two observers: 0.095. Section B: nominal, two observers: 0.692.
-    assert krippendorff_alpha([*zip("0100000000", "1110010000", strict=True)]) == pytest.approx(0.095, abs=5e-4)
+    assert krippendorff_alpha([*zip("0100000010", "1110010000", strict=True)]) == pytest.approx(0.095, abs=5e-4)
     assert krippendorff_alpha([*zip("aabbdcccedda", "babbbccceddd", strict=True)]) == pytest.approx(0.692, abs=5e-4)
 
 
