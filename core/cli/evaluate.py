@@ -110,6 +110,7 @@ def command(
             space=space,
             mode=kind,
             other=other,
+            at_level=at_level,
             resamples=bootstrap or 1000,
             seed=seed,
         )

@@ -24,6 +24,7 @@ def compare(
     space: LabelSpace | None = None,
     mode: Mode = "auto",
     other: str | None = None,
+    at_level: int | None = None,
     resamples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
@@ -37,6 +38,7 @@ def compare(
         space: The label space.
         mode: As for `evaluate`; discovered labels can't be compared row by row.
         other: Name of the bucket for what fits nowhere; such rows are wrong.
+        at_level: Compare ancestors at this level of `space`; 0 is the top.
         resamples: For the bootstrap.
         level: Of the intervals.
         seed: Of the bootstrap.
@@ -49,7 +51,7 @@ def compare(
     both = {*one.ids} & {*two.ids}
     if not both:
         raise DataError("no gold row has predictions of both systems", advice="check the ids of the two files")
-    sides = [settle(joined, mode=mode, space=space, other=other) for joined in (one, two)]
+    sides = [settle(joined, mode=mode, space=space, other=other, level=at_level) for joined in (one, two)]
     kinds = {side.kind for side in sides}
     if "discovered" in kinds:
         raise DataError(

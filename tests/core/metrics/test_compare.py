@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from labelspace import Prediction, Record
+from labelspace import Label, LabelSpace, Prediction, Record
 from labelspace.errors import DataError
 from labelspace.metrics import compare, macro_f1, mcnemar, paired_bootstrap
 
@@ -96,3 +96,13 @@ def test_predictions_that_can_not_be_compared_are_refused(second, message):
     gold = [Record(str(at), "", (name,)) for at, name in enumerate("aba")]
     with pytest.raises(DataError, match=message):
         compare(predictions("ab"), second, gold)
+
+
+def test_predictions_are_compared_at_a_level_of_the_tree():
+    space = LabelSpace(labels=(Label(name="top"), *(Label(name=name, parent="top") for name in "ab")))
+    gold = [Record(str(at), "", (name,)) for at, name in enumerate(GOLD)]
+    found = compare(
+        predictions(system(0.9, 1)), predictions(system(0.5, 2)), gold, space=space, at_level=0, resamples=9
+    )
+    assert found.differences["accuracy"].value == 0
+    assert found.differences["accuracy"].first == 1
