@@ -67,6 +67,9 @@ def _cells(column: Any, shown: str, name: str, before: int) -> list[Any]:
 def _parquet_batches(source: Source) -> Iterator[tuple[Any, dict[str, Decoder]]]:
     import pyarrow.parquet as pq
 
+    assert source.path is not None
+    if source.path.stat().st_size == 0:
+        raise DataError("the file is empty", path=source.shown, advice="give at least one record")
     with pq.ParquetFile(str(source.path)) as file:
         decoders = _decoders(file.schema_arrow, None)
         for batch in file.iter_batches(batch_size=BATCH):

@@ -61,8 +61,11 @@ class Columns:
             if asked is not None and asked not in names and (first or role == "text"):
                 advice = f"name one with --{role}-column" if first else "each row needs it; a blank text may be null"
                 raise missing(f"there is no column {asked!r}", self.source, names, row, advice)
-            if chosen[role]:
-                free.remove(asked or "")
+            if asked in free:
+                free.remove(asked)
+            elif chosen[role]:
+                problem = f"column {asked!r} can't be the {role} and something else too"
+                raise DataError(problem, path=self.source.shown, advice=f"name another with --{role}-column")
         text = chosen["text"] or (None if self.text else _take(TEXT, free))
         tokens = _take(TOKENS, free)
         by_id = chosen["id"] or (None if self.id else _take(ID, free))

@@ -28,6 +28,7 @@ BAD_FILES = {
     "only blank lines": ("a.jsonl", b"\n \n", f"a.jsonl: it has no rows; {NO_ROWS}"),
     "empty csv": ("a.csv", b"", f"a.csv: the file is empty; {NO_ROWS}"),
     "empty text": ("a.txt", b"", f"a.txt: the file is empty; {NO_ROWS}"),
+    "empty parquet": ("a.parquet", b"", f"a.parquet: the file is empty; {NO_ROWS}"),
     "empty unknown": ("a.dat", b"", "a.dat: the file is empty; give a file with at least one record"),
     "header only": ("a.csv", b"text,label\n", f"a.csv: the file has a header and no rows; {NO_ROWS}"),
     "json cut off": (
@@ -301,6 +302,16 @@ def test_columns_that_are_not_there(role: str, tmp_path: Path) -> None:
         list(read_records(path, **{f"{role}_column": "nope"}))
     assert str(caught.value) == (
         f"{path}: there is no column 'nope'; the columns are: text, label, id; name one with --{role}-column"
+    )
+
+
+def test_one_column_for_two_roles(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\na,x\n")
+    with pytest.raises(DataError) as caught:
+        list(read_records(path, text_column="text", label_column="text"))
+    assert str(caught.value) == (
+        f"{path}: column 'text' can't be the label and something else too; name another with --label-column"
     )
 
 
