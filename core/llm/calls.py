@@ -76,6 +76,9 @@ class Caller:
             if self.stopped or form != self.form:
                 self._settle(most, None)
                 return None
+            if self.journal.ending is not None:
+                self._settle(most, None)
+                raise self.journal.ending
             stats.calls += 1
             stats.retries += tries > 0
             tries += 1

@@ -48,7 +48,7 @@ def connect(
             headers=headers,
             parameters=parameters,
         )
-    if not colon or not rest or not head:
+    if not colon or not rest or not head or rest.startswith("//"):
         raise ConfigError(
             f"{model!r} names no model; write http://host/v1#name for a server, provider:name for LangChain, "
             "hf:FOLDER or vllm:FOLDER for a model in this process"

@@ -37,7 +37,7 @@ def pack(entry: Reply | Failure) -> bytes:
         entry.completion_tokens,
         entry.model,
         entry.constraint,
-        entry.logprobs,
+        None if entry.logprobs is None else [tuple(token) for token in entry.logprobs],
         entry.choice_logprobs,
     ]
     while fields[-1] is None:

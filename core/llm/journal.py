@@ -81,6 +81,8 @@ class Journal:
         self._fresh: list[_Entry] = []
         self._uncommitted: dict[bytes, bytes] = {}
         self._queue: SimpleQueue[list[_Entry] | None] = SimpleQueue()
+        self.ending: JournalError | None = None
+        """The disk is full: what is in flight can still be stored, more should not be asked."""
         self._broken: JournalError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -251,7 +253,7 @@ class Journal:
                 # The lock file holds some space for this moment: what is paid is still written.
                 if not (ballast and self._lock is not None and self._lock.drop_ballast()):
                     return self._explain(error)
-                self._broken = self._explain(error)
+                self.ending = self._explain(error)
             else:
                 return None
         return None
@@ -268,6 +270,7 @@ class Journal:
 
     def _settle(self, entries: list[_Entry], error: JournalError | None) -> None:
         self._broken = self._broken or error
+        self.ending = self.ending or error
         for entry in entries:
             if error is None:
                 if entry.key is not None and self._uncommitted.get(entry.key) is entry.data:

@@ -117,7 +117,11 @@ class FaultServer:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
                 length = next(
-                    (int(line.split(":")[1]) for line in head.split("\r\n") if line.lower().startswith("content-length")),
+                    (
+                        int(line.split(":")[1])
+                        for line in head.split("\r\n")
+                        if line.lower().startswith("content-length")
+                    ),
                     0,
                 )
                 raw = await reader.readexactly(length)
@@ -135,6 +139,7 @@ class FaultServer:
                 try:
                     if not await self._send(answer, writer):
                         return
+                    self.served += answer.status == 200 and not head.startswith("GET")
                 finally:
                     self.in_flight -= 1
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -171,7 +176,6 @@ class FaultServer:
             return False
         writer.write(payload)
         await writer.drain()
-        self.served += answer.status == 200
         return True
 
 

@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 import pytest
+
 from labelspace.errors import EXIT_FAILED, ModelError
 from labelspace.llm import Engine, Outcome, Reply, ReplyError, Request, iterate, run
 from labelspace.llm.client import HTTPModel
