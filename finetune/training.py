@@ -1,0 +1,285 @@
+"""The one training loop: any model that maps a batch to logits, any loss, on accelerate.
+
+Read `train` from top to bottom. A run is a sequence of steps that follows from its settings and data
+alone; its state is kept every so often, so that a run which was killed goes on from there
+and ends with the very weights it would have had.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from labelspace.errors import MissingExtra
+from labelspace.finetune.batches import Example, collate, epoch_steps, lengths_of
+from labelspace.finetune.checkpoint import copy_into, load_state, read_tensors, save_state, trainable, write_tensors
+from labelspace.finetune.train_settings import History, TrainSettings
+from labelspace.progress import Progress, note
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Logits [n, k] and targets ([n], or [n, k]) to the mean loss over the n."""
+STATE, BEST = "state.safetensors", "best.safetensors"
+
+
+def train(
+    model: nn.Module,
+    examples: Sequence[Example],
+    *,
+    loss: Loss,
+    settings: TrainSettings,
+    pad: int = 0,
+    evaluate: Callable[[], float] | None = None,
+    folder: Path | None = None,
+    title: str = "training",
+) -> History:
+    """Train the parameters of a model that require a gradient; ends with the best weights on dev in place.
+
+    Args:
+        model: Maps a `Batch` to logits, one row for each unit of its examples.
+        examples: With targets.
+        loss: Mean over units.
+        settings: How.
+        pad: Id to pad with.
+        evaluate: Scores the model on dev, higher is better; called after each epoch.
+        folder: Where state is kept, and found again after a stop; None keeps nothing.
+        title: Shown with the progress.
+    """
+    accelerator = _accelerator(settings, folder)
+    if settings.gradient_checkpointing:
+        _checkpoint_gradients(model)
+    model.to(accelerator.device)
+    optimizer = torch.optim.AdamW(_groups(model, settings))
+    rates = [group["lr"] for group in optimizer.param_groups]
+    wrapped, optimizer = accelerator.prepare(model, optimizer)
+    keeper = _Keeper(
+        folder, model, optimizer, accelerator, settings=settings, identity=_identity(model, examples, settings)
+    )
+    history, epoch, done = keeper.resume(title)
+    lengths = [int(length) for length in lengths_of(examples)]
+    steps_in_epoch = math.ceil(len(examples) / settings.batch_size)
+    loss_sum = history.losses.pop() if done else 0.0  # that of an epoch which was cut short
+
+    with Progress(title, total=len(examples) * settings.epochs, unit="texts") as bar:
+        bar.advance(history.texts)
+        while epoch < settings.epochs and not _has_stalled(history, settings):
+            model.train()
+            started, running = time.monotonic(), torch.tensor(loss_sum, dtype=torch.float64)
+            plan = epoch_steps(
+                lengths,
+                batch_size=settings.batch_size,
+                tokens=settings.tokens * accelerator.num_processes,
+                seed=settings.seed,
+                epoch=epoch,
+                by_length=settings.by_length,
+            )
+            for step in plan[done:]:
+                factor = _factor(settings, history.steps, steps_in_epoch * settings.epochs)
+                for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                    group["lr"] = rate * factor
+                step_loss = _backward(accelerator, wrapped, [[examples[i] for i in part] for part in step], loss, pad)
+                if settings.max_gradient_norm:
+                    accelerator.clip_grad_norm_(list(trainable(model).values()), settings.max_gradient_norm)
+                optimizer.step()
+                optimizer.zero_grad()
+                running = running.to(step_loss.device) + step_loss.double()
+                done += 1
+                _count(history, step, lengths)
+                bar.advance(sum(map(len, step)))
+                keeper.log({"rate": rates[0] * factor}, loss=step_loss, step=history.steps)
+                if keeper.is_due():
+                    history.seconds += time.monotonic() - started
+                    keeper.keep(history, epoch, done, loss_sum=float(running))
+                    started = time.monotonic()
+            loss_sum, done, epoch = float(running), 0, epoch + 1  # waits for the device
+            history.seconds += time.monotonic() - started
+            history.losses.append(loss_sum / max(steps_in_epoch, 1))
+            history.epochs, loss_sum = epoch, 0.0
+            if accelerator.device.type == "cuda":
+                history.peak_bytes = torch.cuda.max_memory_allocated()
+            remark = f"loss {history.losses[-1]:.4f}"
+            if evaluate is not None:
+                model.eval()
+                score = float(evaluate())
+                if not history.scores or score > max(history.scores):
+                    history.best_epoch = epoch
+                    keeper.keep_best(epoch, score)
+                history.scores.append(score)
+                keeper.log({"dev": score}, step=history.steps)
+                remark += f", dev {score:.4f}"
+            bar.advance(0, remark=remark)
+            keeper.keep(history, epoch, 0, loss_sum=0.0)
+    keeper.finish()
+    accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
+    model.eval()
+    return history
+
+
+class _Keeper:
+    """Keeps the state and the best weights of a run, and takes them up again."""
+
+    def __init__(
+        self,
+        folder: Path | None,
+        model: nn.Module,
+        optimizer: Any,
+        accelerator: Any,
+        *,
+        settings: TrainSettings,
+        identity: str,
+    ) -> None:
+        self.model, self.optimizer, self.accelerator = model, optimizer, accelerator
+        self.folder, self.settings, self.identity = folder, settings, identity
+        self.best: dict[str, Tensor] | None = None
+        self._kept = time.monotonic()
+        if settings.log != "none":
+            accelerator.init_trackers("labelspace", config=settings.model_dump(mode="json"))
+
+    def resume(self, title: str) -> tuple[History, int, int]:
+        """What happened before, the epoch to go on with, and how many of its steps are done."""
+        if self.folder is None or not (self.folder / STATE).exists():
+            return History(), 0, 0
+        if read_tensors(self.folder / STATE)[1]["identity"] != self.identity:
+            note(f"{self.folder}: holds the state of a run with other data or settings; this one starts anew")
+            return History(), 0, 0
+        data = load_state(self.folder / STATE, self.model, self.optimizer, scaler=self.accelerator.scaler)
+        history = History(**data["history"])
+        if history.best_epoch is not None:
+            self.best = read_tensors(self.folder / BEST)[0]
+        note(f"{title}: goes on from epoch {data['epoch'] + 1}, step {data['done']}")
+        return history, data["epoch"], data["done"]
+
+    def is_due(self) -> bool:
+        """Whether it is time to keep the state."""
+        return self.folder is not None and time.monotonic() - self._kept >= self.settings.checkpoint_seconds
+
+    def keep(self, history: History, epoch: int, done: int, *, loss_sum: float) -> None:
+        """Keep the state after some steps of an epoch."""
+        if self.folder is None or not self.accelerator.is_main_process:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        kept = {**asdict(history), "losses": [*history.losses, loss_sum] if done else history.losses}
+        data = {"identity": self.identity, "history": kept, "epoch": epoch, "done": done}
+        save_state(self.folder / STATE, self.model, self.optimizer, scaler=self.accelerator.scaler, data=data)
+        self._kept = time.monotonic()
+
+    def keep_best(self, epoch: int, score: float) -> None:
+        """Keep the weights as the best so far."""
+        self.best = {name: value.detach().cpu().clone() for name, value in trainable(self.model).items()}
+        if self.folder is not None and self.accelerator.is_main_process:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_tensors(self.folder / BEST, self.best, {"epoch": epoch, "score": score})
+
+    def log(self, values: dict[str, float], *, step: int, loss: Tensor | None = None) -> None:
+        """Send figures to where the settings say."""
+        if self.settings.log != "none":
+            self.accelerator.log(values if loss is None else {**values, "loss": float(loss)}, step=step)
+
+    def finish(self) -> None:
+        """Put the best weights in place."""
+        if self.best is not None:
+            copy_into(self.model, self.best)
+        if self.settings.log != "none":
+            self.accelerator.end_training()
+
+
+def _backward(accelerator: Any, model: Any, parts: list[list[Example]], loss: Loss, pad: int) -> Tensor:
+    """Add up the gradient of one step over its parts, each weighted by its share of the units."""
+    rank, world = accelerator.process_index, accelerator.num_processes
+    units = sum(example.units for part in parts for example in part)
+    total = torch.zeros((), device=accelerator.device)
+    for number, part in enumerate(parts):
+        # Every process runs as many parts as the others; one left without a row runs a row that counts nothing.
+        mine = part[rank::world]
+        batch = collate(mine or part[:1], pad=pad).to(accelerator.device)
+        is_last = number == len(parts) - 1
+        with contextlib.nullcontext() if is_last else accelerator.no_sync(model):
+            share = sum(example.units for example in mine) / max(units, 1)
+            logits = model(batch)
+            value = loss(logits, batch.targets) * share if share else logits.sum() * 0.0
+            accelerator.backward(value * world)  # the processes' gradients are averaged
+        total += value.detach()
+    return total if world == 1 else accelerator.reduce(total)
+
+
+def _accelerator(settings: TrainSettings, folder: Path | None) -> Any:
+    try:
+        from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
+    except ImportError as error:
+        raise MissingExtra("accelerate", "finetune") from error
+    # accelerate keeps the precision of the first run for the whole process, and refuses another.
+    AcceleratorState._reset_state()
+    return Accelerator(
+        mixed_precision=settings.precision,
+        cpu=settings.device == "cpu",
+        log_with=None if settings.log == "none" else settings.log,
+        project_dir=None if folder is None else str(folder),
+    )
+
+
+def _checkpoint_gradients(model: nn.Module) -> None:
+    for module in model.modules():
+        if hasattr(module, "gradient_checkpointing_enable"):
+            module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            return
+
+
+def _groups(model: nn.Module, settings: TrainSettings) -> list[dict[str, Any]]:
+    """Parameters by learning rate and weight decay."""
+    head_rate = settings.head_learning_rate or settings.learning_rate
+    groups: dict[tuple[float, float], list[Tensor]] = {}
+    for name, parameter in trainable(model).items():
+        rate = head_rate if name.startswith("head.") else settings.learning_rate
+        groups.setdefault((rate, settings.weight_decay if parameter.ndim > 1 else 0.0), []).append(parameter)
+    return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
+
+
+def _factor(settings: TrainSettings, step: int, total: int) -> float:
+    """Share of the highest learning rate at a step, counted from 0."""
+    warm = settings.warmup * total
+    if step < warm:
+        return (step + 1) / (warm + 1)
+    done = (step - warm) / max(total - warm, 1)
+    if settings.schedule == "linear":
+        return 1 - done
+    if settings.schedule == "cosine":
+        return (1 + math.cos(math.pi * done)) / 2
+    return 0.01**done if settings.schedule == "exponential" else 1.0
+
+
+def _has_stalled(history: History, settings: TrainSettings) -> bool:
+    """Whether the last `patience` epochs brought nothing better than what came before them."""
+    if settings.patience is None or len(history.scores) <= settings.patience:
+        return False
+    before, since = history.scores[: -settings.patience], history.scores[-settings.patience :]
+    return max(since) <= max(before) + settings.min_delta
+
+
+def _count(history: History, step: list[list[int]], lengths: Sequence[int]) -> None:
+    history.steps += 1
+    for part in step:
+        real = sum(lengths[row] for row in part)
+        history.texts += len(part)
+        history.tokens += real
+        history.padding += lengths[part[0]] * len(part) - real
+
+
+def _identity(model: nn.Module, examples: Sequence[Example], settings: TrainSettings) -> str:
+    """Hash of all that shapes a run, so that a state is only taken up by the run that it is of."""
+    digest = hashlib.sha256(settings.model_dump_json(exclude={"checkpoint_seconds", "log", "tokens"}).encode())
+    for name, parameter in trainable(model).items():
+        digest.update(f"{name}{tuple(parameter.shape)}".encode())
+    for example in examples:
+        target = example.target.tolist() if hasattr(example.target, "tolist") else example.target
+        digest.update(json.dumps([list(map(int, example.ids)), target], default=int).encode())
+    return digest.hexdigest()

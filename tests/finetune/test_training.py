@@ -1,0 +1,205 @@
+"""The loop: it learns, a step is the same however it is cut, and a killed run ends as it would have."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from labelspace.finetune.adapters import LoraSettings, adapt
+from labelspace.finetune.backbone import Backbone
+from labelspace.finetune.batches import Example
+from labelspace.finetune.checkpoint import read_tensors, trainable, write_tensors
+from labelspace.finetune.label_model import LabelModel, logits_of
+from labelspace.finetune.train_settings import TrainSettings
+from labelspace.finetune.training import BEST, STATE, train
+
+
+def make_model(tuning: str = "lora", *, dropout: float = 0.1) -> LabelModel:
+    from transformers import LlamaConfig, LlamaModel
+
+    torch.manual_seed(3)
+    config = LlamaConfig(
+        vocab_size=50, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    backbone = Backbone(LlamaModel(config))
+    adapt(backbone, tuning, lora=LoraSettings(dropout=dropout), base="tiny")  # type: ignore[arg-type]
+    return LabelModel(backbone, torch.nn.Linear(16, 3, bias=False), dropout=dropout)
+
+
+def make_examples(n: int = 48, seed: int = 0) -> list[Example]:
+    """Texts whose label is which of three ids they end in."""
+    draw = np.random.default_rng(seed)
+    rows = [draw.integers(5, 50, draw.integers(2, 12)).tolist() for _ in range(n)]
+    return [Example([*row, 5 + i % 3], i % 3) for i, row in enumerate(rows)]
+
+
+def accuracy(model: LabelModel, examples: list[Example]) -> float:
+    return float(
+        np.mean([row.argmax() == e.target for row, e in zip(logits_of(model, examples), examples, strict=True)])
+    )
+
+
+def flat(model: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([value.detach().flatten() for value in trainable(model).values()])
+
+
+QUICK = TrainSettings(epochs=2, batch_size=8, learning_rate=1e-2, device="cpu")
+
+
+@pytest.mark.parametrize("tuning", ["lora", "full"])
+def test_it_learns(tuning: str) -> None:
+    model, examples = make_model(tuning, dropout=0.0), make_examples()
+    settings = QUICK.model_copy(update={"epochs": 15, "learning_rate": 3e-2 if tuning == "lora" else 1e-2})
+    history = train(model, examples, loss=cross_entropy, settings=settings)
+    assert history.losses[-1] < 0.2 < 0.5 < history.losses[0]
+    assert accuracy(model, examples) == 1.0
+    assert (history.epochs, history.steps, history.texts) == (15, 90, 720)
+    assert history.tokens == 15 * sum(len(example.ids) for example in examples)
+
+
+def test_only_what_requires_a_gradient_changes() -> None:
+    model = make_model("frozen")
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    train(model, make_examples(), loss=cross_entropy, settings=QUICK)
+    changed = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
+    assert changed == {"head.weight"}
+
+
+@pytest.mark.parametrize("tokens", [1, 40])
+def test_a_step_cut_into_parts_has_the_gradient_of_the_whole(tokens: int) -> None:
+    ends = []
+    for budget in (10**6, tokens):
+        model = make_model("full", dropout=0.0)
+        settings = QUICK.model_copy(update={"tokens": budget, "schedule": "constant"})
+        train(model, make_examples(), loss=cross_entropy, settings=settings)
+        ends.append(flat(model))
+    # AdamW divides by the size of a gradient, so rounding shows a little
+    torch.testing.assert_close(ends[0], ends[1], atol=2e-3, rtol=0)
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    ends = []
+    for seed in (0, 0, 1):
+        model = make_model()
+        torch.manual_seed(seed)
+        train(model, make_examples(), loss=cross_entropy, settings=QUICK.model_copy(update={"seed": seed}))
+        ends.append(flat(model))
+    assert torch.equal(ends[0], ends[1])
+    assert not torch.equal(ends[0], ends[2])
+
+
+def test_the_best_weights_on_dev_are_kept_and_training_stops_early() -> None:
+    scores = iter([0.1, 0.5, 0.5, 0.4, 0.9])
+    seen = []
+    model = make_model()
+
+    def evaluate() -> float:
+        seen.append(flat(model))
+        return next(scores)
+
+    settings = QUICK.model_copy(update={"epochs": 5, "patience": 2})
+    history = train(model, make_examples(), loss=cross_entropy, settings=settings, evaluate=evaluate)
+    assert (history.scores, history.best_epoch, history.epochs) == ([0.1, 0.5, 0.5, 0.4], 2, 4)
+    assert torch.equal(flat(model), seen[1])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "last"),
+    [("linear", 1 / 12), ("cosine", 0.017037), ("constant", 1.0), ("exponential", 0.01 ** (11 / 12))],
+)
+def test_the_rate_follows_the_schedule(schedule: str, last: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[float]] = []
+    step = torch.optim.AdamW.step
+
+    def watch(self: torch.optim.AdamW, *args: object) -> object:
+        seen.append([group["lr"] for group in self.param_groups])
+        return step(self, *args)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watch)
+    settings = QUICK.model_copy(update={"schedule": schedule, "head_learning_rate": 1.0, "learning_rate": 2.0})
+    train(make_model(), make_examples(), loss=cross_entropy, settings=settings)
+    assert len(seen) == 12
+    assert seen[0] == [2.0, 1.0]
+    assert seen[-1] == pytest.approx([2 * last, last], rel=1e-4)
+
+
+def test_a_state_of_another_run_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(make_model(), make_examples(), loss=cross_entropy, settings=QUICK, folder=tmp_path)
+    again = train(make_model(), make_examples(seed=1), loss=cross_entropy, settings=QUICK, folder=tmp_path)
+    assert "this one starts anew" in capsys.readouterr().err
+    assert again.steps == 12
+    # and the very same run has nothing left to do
+    model = make_model()
+    history = train(model, make_examples(seed=1), loss=cross_entropy, settings=QUICK, folder=tmp_path)
+    assert history.seconds == again.seconds
+    saved = read_tensors(tmp_path / STATE)[0]
+    assert all(torch.equal(value, saved[f"model.{name}"]) for name, value in trainable(model).items())
+
+
+def test_a_damaged_state_says_so(tmp_path: Path) -> None:
+    from labelspace.errors import ConfigError
+
+    (tmp_path / STATE).write_bytes(b"nonsense")
+    with pytest.raises(ConfigError, match="remove it to start this training anew"):
+        train(make_model(), make_examples(), loss=cross_entropy, settings=QUICK, folder=tmp_path)
+
+
+def long_run(folder: Path) -> None:
+    """Three epochs with dropout and dev, the state kept after each step; leaves its last weights."""
+    torch.set_num_threads(1)
+    model, examples = make_model(), make_examples(240)
+    torch.manual_seed(5)
+    settings = QUICK.model_copy(update={"epochs": 3, "checkpoint_seconds": 0.0})
+    train(
+        model,
+        examples,
+        loss=cross_entropy,
+        settings=settings,
+        evaluate=lambda: accuracy(model, examples[:30]),
+        folder=folder,
+    )
+    write_tensors(folder / "end.safetensors", trainable(model), {})
+
+
+RUN = """
+import importlib.util, pathlib, sys
+spec = importlib.util.spec_from_file_location("this", {file!r})
+this = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(this)
+this.long_run(pathlib.Path(sys.argv[1]))
+"""
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path: Path) -> None:
+    def start() -> subprocess.Popen[bytes]:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen([sys.executable, "-c", RUN.format(file=__file__), tmp_path / "broken"], env=environment)
+
+    broken = start()
+    long_run(tmp_path / "whole")
+    state = tmp_path / "broken" / STATE
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and broken.poll() is None:  # until it is in the middle of the second epoch
+        if state.exists() and (at := read_tensors(state)[1])["epoch"] == 1 and at["done"] >= 3:
+            break
+        time.sleep(0.002)
+    broken.send_signal(signal.SIGKILL)
+    assert broken.wait() == -signal.SIGKILL
+    stopped_at = read_tensors(state)[1]
+    assert stopped_at["epoch"] == 1 and 3 <= stopped_at["done"] < 30
+    assert start().wait() == 0
+    for name in ("end.safetensors", BEST):
+        assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    ends = [read_tensors(tmp_path / run / STATE)[1]["history"] for run in ("whole", "broken")]
+    assert ends[0]["steps"] == ends[1]["steps"] == 90
+    assert ends[0]["losses"] == ends[1]["losses"] and ends[0]["scores"] == ends[1]["scores"]
