@@ -124,7 +124,7 @@ def class_thresholds(rows: Rows) -> NDArray[np.float64]:
     total = np.bincount(rows.labels, weights=rows.given, minlength=len(rows.counts))
     present = rows.counts > 0
     mean = np.divide(total, rows.counts, out=np.full(len(total), NEVER), where=present)
-    return np.maximum(mean, LOWEST_THRESHOLD)
+    return np.asarray(np.maximum(mean, LOWEST_THRESHOLD))
 
 
 def confident_classes(rows: Rows, probabilities: Floats, thresholds: NDArray[np.float64]) -> Integers:
@@ -152,7 +152,7 @@ def count_joint(rows: Rows, confident: Integers) -> Integers:
     # and a tie in `round_rows` can hang on the last bit.
     joint = np.bincount(confident[sure] * k + rows.labels[sure], minlength=k * k).reshape(k, k).T
     np.fill_diagonal(joint, joint.diagonal().clip(min=1))
-    return joint
+    return np.asarray(joint)
 
 
 def round_rows(matrix: NDArray[np.float64]) -> Integers:

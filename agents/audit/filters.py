@@ -84,11 +84,11 @@ def flag_labels(
         raise ConfigError(f"the filter {filter_by!r} takes no number per class; use prune_by_class")
     rows = summarise(labels, probabilities)
     if filter_by == "predicted_neq_given":
-        return ~_predicted(rows)
+        return np.logical_not(_predicted(rows))
     if joint is None or not pruning:
         confident = confident_classes(rows, probabilities, class_thresholds(rows))
         if not pruning:
-            off_diagonal = (confident >= 0) & (confident != rows.labels) & ~_predicted(rows)
+            off_diagonal: Flags = (confident >= 0) & (confident != rows.labels) & ~_predicted(rows)
             if filter_by == "confident_learning":
                 return off_diagonal
             return _lowest(rows, filter_by, int(off_diagonal.sum()))
@@ -107,7 +107,7 @@ def flag_labels(
 def _predicted(rows: Rows) -> Flags:
     """Whether the given label is the most probable one, or as good as."""
     best = rows.given + TIE
-    return (best > rows.rival_probability) | ((best == rows.rival_probability) & (rows.labels < rows.rival))
+    return np.asarray((best > rows.rival_probability) | ((best == rows.rival_probability) & (rows.labels < rows.rival)))
 
 
 def lowest(scores: Floats, count: int) -> Flags:

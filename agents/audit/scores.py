@@ -75,7 +75,7 @@ def _score(
     if score == "normalized_margin":
         others = piece.copy()
         others[at, y] = -np.inf
-        return (given - others.max(axis=1) + 1) / 2
+        return np.asarray((given - others.max(axis=1) + 1) / 2)
     entropy = _entropy(piece)
     ratio = entropy / np.clip(given, SMALLEST, None)
     quality = np.log1p(ratio) / np.clip(ratio, SMALLEST, None)
