@@ -174,7 +174,7 @@ class Caller:
             if failure.retry_after > self._patience:
                 raise ModelError(
                     f"{self.model.name}: the server asks to wait {failure.retry_after:.0f} s ({failure.reason}), "
-                    f"longer than the patience of {self._patience:g} s; everything paid is kept, run the same again then"
+                    f"longer than the patience of {self._patience:g} s; everything paid is kept: run the same then"
                 )
             self._pause.ask(failure.retry_after)
 

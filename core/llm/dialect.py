@@ -127,7 +127,7 @@ class Dialect:
             usage = data.get("usage") or {}
             prompt_tokens, completion_tokens = usage.get("prompt_tokens"), usage.get("completion_tokens")
             logprobs = choice.get("logprobs")
-            tokens = _tokens(logprobs["content"]) if logprobs and logprobs.get("content") else None
+            tokens = read_tokens(logprobs["content"]) if logprobs and logprobs.get("content") else None
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             start = content[:80].decode("utf-8", "replace").replace("\n", " ")
             what = "an answer that is cut off or not JSON" if isinstance(error, ValueError) else "no chat completion"
@@ -138,7 +138,7 @@ class Dialect:
         if request.choices is not None or request.schema is not None:
             constraint = self.constraint
             if request.choices is not None and text.lstrip()[:1] == "{":
-                text, tokens = _unwrap(text, tokens)
+                text, tokens = unwrap_choice(text, tokens)
         return Reply(
             text=text,
             finish_reason=finish,
@@ -201,7 +201,8 @@ def _strict(schema: Any) -> Any:
     return schema
 
 
-def _tokens(content: list[dict[str, Any]]) -> tuple[TokenLogprob, ...]:
+def read_tokens(content: list[dict[str, Any]]) -> tuple[TokenLogprob, ...]:
+    """Log-probabilities in the form of the OpenAI protocol."""
     return tuple(
         TokenLogprob(
             one["token"],
@@ -212,7 +213,7 @@ def _tokens(content: list[dict[str, Any]]) -> tuple[TokenLogprob, ...]:
     )
 
 
-def _unwrap(text: str, tokens: tuple[TokenLogprob, ...] | None) -> tuple[str, tuple[TokenLogprob, ...] | None]:
+def unwrap_choice(text: str, tokens: tuple[TokenLogprob, ...] | None) -> tuple[str, tuple[TokenLogprob, ...] | None]:
     """Take a choice out of its JSON object, and drop the tokens before it."""
     try:
         choice = orjson.loads(text)["choice"]

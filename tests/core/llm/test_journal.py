@@ -95,13 +95,13 @@ def test_failed_rows_stay_failed_until_they_are_asked_again(tmp_path: Path) -> N
 
     first, _ = go(ScriptedLLM(stubborn), [0, 1, 2, 1], path)
     assert [outcome.status for outcome in first] == ["ok", "failed", "ok", "failed"]
-    again, stats = go(ScriptedLLM([]), [0, 1, 2, 1], path)
+    again, _ = go(ScriptedLLM([]), [0, 1, 2, 1], path)
     assert [outcome.reason for outcome in again] == [None, "Say A or B.", None, "Say A or B."]
     llm = ScriptedLLM(lambda request: "B")
     fixed, stats = go(llm, [0, 1, 2, 1], path, retry_failed=True)
     assert [outcome.value for outcome in fixed] == ["A", "B", "A", "B"]
     assert stats["calls"] == 1, "the two equal rows share one call"
-    after, stats = go(ScriptedLLM([]), [0, 1, 2, 1], path, retry_failed=True)
+    after, _ = go(ScriptedLLM([]), [0, 1, 2, 1], path, retry_failed=True)
     assert [outcome.value for outcome in after] == ["A", "B", "A", "B"]
 
 
@@ -117,7 +117,8 @@ def test_equal_rows_are_asked_once(tmp_path: Path) -> None:
 
 def test_a_second_process_is_refused_with_a_line(tmp_path: Path) -> None:
     path = tmp_path / "j.sqlite"
-    code = f"import sys, time; from labelspace.llm.journal import Journal; j = Journal({str(path)!r}); print('open', flush=True); time.sleep(60)"
+    opened = f"from labelspace.llm.journal import Journal; journal = Journal({str(path)!r})"
+    code = f"import time; {opened}; print('open', flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "open\n"

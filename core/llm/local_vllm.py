@@ -1,0 +1,120 @@
+"""vLLM in this process: `vllm:FOLDER`. For batch work on one machine, without a server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from labelspace.errors import MissingExtra, ModelError
+from labelspace.llm.gathered import Gathered
+from labelspace.llm.request import CallFailed, Reply, Request, TokenLogprob
+from labelspace.llm.scripted import canonical
+
+
+class VLLMModel:
+    """A model that vLLM runs in this process; what waits is answered in one batch."""
+
+    def __init__(self, folder: str, *, parameters: Mapping[str, Any] | None = None) -> None:
+        """Name the folder; it is loaded by `start`.
+
+        Args:
+            folder: The model.
+            parameters: Further arguments of `vllm.LLM`, such as `max_model_len`.
+        """
+        self.folder = folder
+        self.name = f"vllm:{folder.rstrip('/').rpartition('/')[2]}"
+        self._parameters = dict(parameters or {})
+        self._llm: Any = None
+        self._calls = Gathered(self._answer, most=1024)
+
+    async def start(self, memory: dict[str, str]) -> None:
+        """Load the model.
+
+        Raises:
+            MissingExtra: vLLM is not installed.
+            ModelError: It cannot load the folder.
+        """
+        if self._llm is None:
+            await asyncio.get_running_loop().run_in_executor(None, self._load)
+
+    def _load(self) -> None:
+        try:
+            from vllm import LLM
+        except ImportError:
+            raise MissingExtra("vllm", "vllm") from None
+        try:
+            self._llm = LLM(model=self.folder, **self._parameters)
+        except Exception as error:
+            raise ModelError(f"vllm:{self.folder} cannot be loaded ({' '.join(str(error).split())[:300]})") from error
+
+    def encode(self, request: Request) -> bytes:
+        """The request, the folder and how it was loaded."""
+        extra = orjson.dumps(self._parameters, option=orjson.OPT_SORT_KEYS, default=str)
+        return canonical(f"vllm:{self.folder}", request) + extra
+
+    async def complete(self, request: Request) -> Reply:
+        """Answer with the next batch."""
+        return await self._calls.ask(request)
+
+    def _answer(self, requests: list[Request]) -> list[Reply | Exception]:
+        messages = [[dict(message) for message in request.messages] for request in requests]
+        try:
+            results = self._llm.chat(messages, [self._sampling(one) for one in requests], use_tqdm=False)
+        except ValueError as error:
+            if len(requests) > 1:  # one of them is not possible: find out which
+                return [answer for request in requests for answer in self._answer([request])]
+            text = " ".join(str(error).split())[:300]
+            return [CallFailed("context_length" if "length" in text or "long" in text else "rejected", text)]
+        return [self._read(request, result) for request, result in zip(requests, results, strict=True)]
+
+    def _sampling(self, request: Request) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import StructuredOutputsParams
+
+        form = None
+        if request.choices is not None:
+            form = StructuredOutputsParams(choice=list(request.choices))
+        elif request.schema is not None:
+            form = StructuredOutputsParams(json=dict(request.schema))
+        return SamplingParams(
+            temperature=request.temperature if request.temperature is not None else 1.0,
+            top_p=request.top_p if request.top_p is not None else 1.0,
+            max_tokens=request.max_tokens or 2048,
+            seed=request.seed,
+            stop=list(request.stop or ()),
+            logprobs=request.logprobs or None,
+            structured_outputs=form,
+        )
+
+    def _read(self, request: Request, result: Any) -> Reply:
+        output = result.outputs[0]
+        tokens = None
+        if output.logprobs:
+            tokens = tuple(
+                TokenLogprob(
+                    place[token].decoded_token or "",
+                    float(place[token].logprob),
+                    tuple(
+                        (one.decoded_token or "", float(one.logprob))
+                        for one in sorted(place.values(), key=lambda one: -one.logprob)
+                    ),
+                )
+                for token, place in zip(output.token_ids, output.logprobs, strict=True)
+            )
+        held = request.choices is not None or request.schema is not None
+        return Reply(
+            text=output.text,
+            finish_reason=output.finish_reason,
+            prompt_tokens=len(result.prompt_token_ids or ()),
+            completion_tokens=len(output.token_ids),
+            model=self.name,
+            logprobs=tokens,
+            constraint="structured_outputs" if held else None,
+        )
+
+    async def close(self) -> None:
+        """Let the thread end; vLLM goes with its owner."""
+        self._calls.close()
