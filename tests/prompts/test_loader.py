@@ -207,6 +207,7 @@ def test_the_label_table(tmp_path: Path) -> None:
     system = load_prompt("label").render(labels=labels, use_case="", other="none", rationale=False, document="x")[0]
     table = system["content"].split("# Labels\n")[1].split("\n\n")[0]
     assert table.splitlines() == [
+        'A label is a line that begins with "- "; the headings only group them.',
         "## Pets: At home.",
         "- cat: Says miaow.",
         '  For example: "\\"Hi\\"", "b c"',

@@ -1,0 +1,167 @@
+"""Guardrails: what a taxonomy must be like, and that each fault is said in words that help to mend it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from labelspace.agents.taxonomy_replies import (
+    Draft,
+    Limits,
+    read_groups,
+    read_judgement,
+    read_summaries,
+    read_taxonomy,
+)
+from labelspace.llm import ReplyError
+
+LIMITS = Limits(max_labels=3, name_words=4, description_words=10, other="Sonstiges")
+
+
+def one(name: Any = "Cats", description: Any = "About cats.", **more: Any) -> dict[str, Any]:
+    return {"name": name, "description": description, **more}
+
+
+def test_a_taxonomy_is_read() -> None:
+    text = json.dumps({"labels": [one(documents=[2, 0, 9, "3", 1]), one(" Dogs\n and  wolves", ["One.", "Two."])]})
+    assert read_taxonomy(f"Here you are:\n```json\n{text}\n```", LIMITS, documents=3) == (
+        Draft("Cats", "About cats.", documents=(1, 0)),
+        Draft("Dogs and wolves", "One. Two."),
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Other", "others", "Miscellaneous", "Misc.", "General inquiries", "Other issues", "Uncategorised", "sonstiges"],
+)
+def test_a_label_for_what_fits_nowhere_is_dropped(name: str) -> None:
+    assert [draft.name for draft in read_taxonomy(json.dumps({"labels": [one(), one(name)]}), LIMITS)] == ["Cats"]
+
+
+@pytest.mark.parametrize("name", ["Other insects", "General anaesthesia", "Nonesuch"])
+def test_a_label_that_only_sounds_so_is_kept(name: str) -> None:
+    assert [draft.name for draft in read_taxonomy(json.dumps({"labels": [one(name)]}), LIMITS)] == [name]
+
+
+WRONG: list[tuple[Any, str]] = [
+    ({"labels": []}, "there is no label"),
+    ({"labels": [one("Other")]}, "there is no label"),
+    ({"labels": "Cats"}, '"labels" must be a list of JSON objects'),
+    ({"labels": ["Cats"]}, '"labels" must be a list of JSON objects'),
+    ({"clusters": []}, 'lacks "labels"'),
+    ({"labels": [one(f"L{n}") for n in range(4)]}, "there are 4 labels, and at most 3 are wanted"),
+    ({"labels": [one(""), one()]}, "label 1 has no name"),
+    ({"labels": [one(None)]}, "label 1 has no name"),
+    ({"labels": [one(), one("cats ")]}, "the name 'cats' is there twice"),
+    ({"labels": [one(description=" ")]}, "'Cats' has no description"),
+    ({"labels": [one("a b c d e f g")]}, "the name of 'a b c d e f g' has 7 words, and at most 4 are wanted"),
+    ({"labels": [one("字" * 73)]}, "is too long: at most 4 words are wanted"),
+    ({"labels": [one(description="x " * 16)]}, "the description of 'Cats' has 16 words, and at most 10 are wanted"),
+    ({"labels": [one(description="")] * 2}, "has no description; the name 'Cats' is there twice"),
+]
+
+
+@pytest.mark.parametrize(("data", "problem"), WRONG)
+def test_a_taxonomy_that_breaks_a_limit_is_sent_back(data: Any, problem: str) -> None:
+    with pytest.raises(ReplyError) as caught:
+        read_taxonomy(json.dumps(data), LIMITS)
+    assert problem in str(caught.value)
+
+
+def judged(*labels: Any, score: Any = 50, **more: Any) -> str:
+    return json.dumps({"score": score, "explanation": "e", "suggestions": "s", "labels": labels} | more)
+
+
+@pytest.mark.parametrize(
+    ("score", "value"), [(0, 0), (100, 100), (72.5, 72.5), ("85", 85), ("85/100", 85), ("60 %", 60)]
+)
+def test_a_judgement_is_read(score: Any, value: float) -> None:
+    text = judged(
+        one("Felines", **{"from": ["cats", "Unknown"]}), one("Dogs"), one("Mice", **{"from": None}), score=score
+    )
+    found = read_judgement(text, LIMITS, known=["Cats", "Dogs"], documents=1)
+    assert (found.score, found.explanation, found.suggestions) == (value, "e", "s")
+    assert [(draft.name, draft.continues) for draft in found.labels] == [
+        ("Felines", ("Cats",)),
+        ("Dogs", ("Dogs",)),
+        ("Mice", ()),
+    ]
+
+
+@pytest.mark.parametrize("score", [101, -1, "good", None, True, [], float("nan")])
+def test_a_score_is_a_number_to_a_hundred(score: Any) -> None:
+    with pytest.raises(ReplyError, match='"score" must be a number from 0 to 100'):
+        read_judgement(judged(one(), score=score), LIMITS, known=["Cats"])
+
+
+def test_explanations_may_be_missing_but_not_the_score() -> None:
+    text = json.dumps({"score": 1, "labels": [one()]})
+    assert read_judgement(text, LIMITS, known=["Cats"]).explanation == ""
+    with pytest.raises(ReplyError, match='lacks "score"'):
+        read_judgement(json.dumps({"labels": [one()]}), LIMITS, known=["Cats"])
+
+
+def test_a_taxonomy_does_not_lose_most_of_itself() -> None:
+    known = [f"L{n}" for n in range(8)]
+    limits = Limits(10, 4, 10)
+    with pytest.raises(ReplyError, match="must be whole, but 'L0', 'L1', 'L2', 'L3', 'L4', 'L5', 'L6' are gone"):
+        read_judgement(judged(one("L7"), one("New")), limits, known=known)
+    kept = read_judgement(judged(*(one(name) for name in known[:4])), limits, known=known)
+    assert len(kept.labels) == 4
+    merged = read_judgement(judged(one("All", **{"from": known})), limits, known=known)
+    assert merged.labels[0].continues == tuple(known)
+
+
+def grouped(**groups: list[Any]) -> str:
+    return json.dumps({"groups": [one(name, labels=labels) for name, labels in groups.items()]})
+
+
+NAMES = ("cats", "dogs", "oaks")
+
+
+def test_groups_are_read() -> None:
+    groups = read_groups(grouped(Pets=["Cats", "dogs"], Trees=["oaks"], Empty=[]), LIMITS, names=NAMES, max_groups=2)
+    assert [(draft.name, inside) for draft, inside in groups] == [("Pets", ["cats", "dogs"]), ("Trees", ["oaks"])]
+
+
+WRONG_GROUPS = [
+    (grouped(Pets=["cats", "dogs"]), "'oaks' are in no group; there are 1 groups"),
+    (grouped(Pets=["cats", "dogs"], Trees=["oaks", "cats"]), "the label 'cats' is in the groups 'Pets' and 'Trees'"),
+    (grouped(Pets=["cats", "dogs", "mice"], Trees=["oaks"]), "'mice' is not a label"),
+    (grouped(Pets=["cats", "dogs"], Oaks=["oaks"]), "the group 'Oaks' has the name of a label"),
+    (grouped(Pets=["cats", "dogs"], Other=["oaks"]), "the name 'Other' says nothing of its labels"),
+    (grouped(A=["cats"], B=["dogs"], C=["oaks"]), "there are 3 groups"),
+    (json.dumps({"groups": [one("Pets")]}), "'cats', 'dogs', 'oaks' are in no group"),
+]
+
+
+@pytest.mark.parametrize(("text", "problem"), WRONG_GROUPS)
+def test_groups_that_are_no_partition_are_sent_back(text: str, problem: str) -> None:
+    with pytest.raises(ReplyError) as caught:
+        read_groups(text, LIMITS, names=NAMES, max_groups=2)
+    assert problem in str(caught.value)
+
+
+def test_summaries_are_read_in_order() -> None:
+    entries = [{"document": 2, "summary": " b\nc "}, {"document": 1, "summary": "a"}, {"document": 7, "summary": "x"}]
+    assert read_summaries(json.dumps({"summaries": entries}), 2, 5) == ["a", "b c"]
+
+
+WRONG_SUMMARIES: list[tuple[Any, str]] = [
+    ([{"document": 1, "summary": "a"}], "document 2 has no summary"),
+    ([{"document": 1, "summary": "a"}, {"document": 2, "summary": ""}], "document 2 has no summary"),
+    (
+        [{"document": 1, "summary": "a"}, {"document": 2, "summary": "w " * 11}],
+        "the summary of document 2 has 11 words",
+    ),
+    (["a", "b"], '"summaries" must be a list of JSON objects'),
+]
+
+
+@pytest.mark.parametrize(("entries", "problem"), WRONG_SUMMARIES)
+def test_summaries_that_are_missing_are_sent_back(entries: Any, problem: str) -> None:
+    with pytest.raises(ReplyError) as caught:
+        read_summaries(json.dumps({"summaries": entries}), 2, 5)
+    assert problem in str(caught.value)
