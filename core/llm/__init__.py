@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from labelspace.llm.connect import connect
 from labelspace.llm.engine import Engine, Unreadable
+from labelspace.llm.estimate import Estimate
 from labelspace.llm.request import ChatModel, Message, Outcome, Reply, ReplyError, Request, TokenLogprob
+from labelspace.llm.scores import choice_distribution
 from labelspace.llm.scripted import ScriptedLLM
 from labelspace.llm.sync import iterate, run
 
 __all__ = [
     "ChatModel",
     "Engine",
+    "Estimate",
     "Message",
     "Outcome",
     "Reply",
@@ -19,6 +22,7 @@ __all__ = [
     "ScriptedLLM",
     "TokenLogprob",
     "Unreadable",
+    "choice_distribution",
     "connect",
     "iterate",
     "run",

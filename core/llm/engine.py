@@ -20,6 +20,7 @@ from labelspace.llm.budget import Budget, Cap
 from labelspace.llm.calls import Caller
 from labelspace.llm.connect import connect
 from labelspace.llm.entries import unpack
+from labelspace.llm.estimate import Estimate, estimate
 from labelspace.llm.journal import Journal, Spent
 from labelspace.llm.limits import Concurrency
 from labelspace.llm.prices import Price, find_price
@@ -287,6 +288,34 @@ class Engine:
                 coming.cancel()
             if window:
                 await self._abandon(task)
+
+    def estimate(self, items: Iterable[Item], make_request: Callable[[Item], Request]) -> Estimate:
+        """What `map` over these items would ask and cost; nothing is sent."""
+        return estimate(self.model, self.journal, items, make_request, price=self.price)
+
+    def to_data(self) -> dict[str, Any]:
+        """Everything that a run.json needs to know; no key is in it."""
+        spent = Spent()
+        for account in self.journal.spent.values():
+            spent.add(account)
+        dialect = getattr(self.model, "dialect", None)
+        return {
+            "model": self.model.name,
+            "address": getattr(self.model, "address", None),
+            "server": getattr(self.model, "server", None),
+            "constraint": getattr(dialect, "constraint", None),
+            "concurrency": "auto" if self.concurrency.adapts else self.concurrency.limit,
+            "budget": None if self._cap is None else str(self._cap),
+            "price": None if self.price is None else {"input": self.price.prompt, "output": self.price.completion},
+            **self.stats.to_data(),
+            "journal": {
+                "path": None if self._path is None else str(self._path),
+                "calls": spent.calls,
+                "prompt_tokens": spent.prompt_tokens,
+                "completion_tokens": spent.completion_tokens,
+                "usd": round(spent.money, 6),
+            },
+        }
 
     async def _first_of(
         self, task: Task[Any, Any], window: deque[Row[Any, Any]], coming: asyncio.Future[Any] | None

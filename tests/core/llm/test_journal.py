@@ -107,7 +107,7 @@ def test_failed_rows_stay_failed_until_they_are_asked_again(tmp_path: Path) -> N
 
 def test_equal_rows_are_asked_once(tmp_path: Path) -> None:
     llm = ScriptedLLM(lambda request: "A")
-    outcomes, stats = go(llm, ["x"] * 700 + ["y"] * 700, tmp_path / "j.sqlite")
+    outcomes, _stats = go(llm, ["x"] * 700 + ["y"] * 700, tmp_path / "j.sqlite")
     assert len(outcomes) == 1400
     assert len(llm.requests) == 2
     llm = ScriptedLLM(lambda request: "A")
@@ -191,7 +191,7 @@ def test_a_damaged_journal_is_named_and_salvaged(tmp_path: Path, damage: Any) ->
     least = 990 if damage is damage_header else 550
     assert least <= saved <= 1000
     llm = ScriptedLLM(long_replies)
-    outcomes, stats = go(llm, range(1000), path, parse=same)
+    outcomes, _stats = go(llm, range(1000), path, parse=same)
     assert [outcome.value for outcome in outcomes] == list(range(1000))
     assert len(llm.requests) == 1000 - saved
 
