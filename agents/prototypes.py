@@ -45,6 +45,8 @@ lie nearer to the texts, so that a given margin says less."""
 SHRINK = 20
 """Means over few texts are drawn to what is known without them, as by so many texts."""
 LEAST_SPREAD = 0.02
+_FEW = 1000
+"""Labels that the spread among labels is measured on; it only matters where there are few texts."""
 _CELLS = 1 << 22
 """Similarities held at once while refining (16 MiB)."""
 
@@ -101,7 +103,7 @@ def plain_prototypes(labels: Vectors, texts: Vectors | None = None) -> Prototype
     vectors = unit_rows(labels - own)
     known = texts if texts is not None else labels[:0]
     centre = (known.sum(0) + SHRINK * own) / (len(known) + SHRINK)
-    among = vectors @ vectors.T
+    among = vectors[:_FEW] @ vectors[:_FEW].T
     spread = float(among[~np.eye(len(among), dtype=bool)].std()) if len(labels) > 2 else 0.1
     usual = np.stack([np.zeros(len(labels)), np.full(len(labels), max(spread, LEAST_SPREAD))]).astype(np.float32)
     count = len(known)

@@ -1,1 +1,1 @@
-"""To be filled."""
+"""Heads that learn: a linear one over embeddings, and label-supervised language models."""
