@@ -213,7 +213,8 @@ class Caller:
             if most is not None:
                 return most
             prompt, completion = prompt or 0, completion or 0
-        return Spent(1, prompt, completion, self.price.of(prompt, completion) if self.price is not None else 0.0)
+        money = self.price.of(prompt, completion) * reply.discount if self.price is not None else 0.0
+        return Spent(1, prompt, completion, money)
 
     def _settle(self, most: Spent | None, real: Spent | None) -> None:
         if most is not None and self.budget is not None:

@@ -204,6 +204,59 @@ class HTTPModel:
         except ModelError as error:
             raise ModelError(str(error)) from None
 
+    # -- the rest of the protocol ------------------------------------------------------------
+
+    async def call(self, method: str, path: str, body: Any = None) -> Any:
+        """JSON of any other call of the protocol.
+
+        Raises:
+            CallFailed: It brought none.
+            ModelError: The server refuses it.
+        """
+        data = None if body is None else orjson.dumps(body)
+        try:
+            return orjson.loads(await self._other(method, path, data))
+        except ValueError:
+            raise CallFailed("broken", f"{path}: the server sent no JSON") from None
+
+    async def upload(self, content: bytes, name: str, *, purpose: str) -> Any:
+        """Upload a file; returns what the server calls it."""
+        import aiohttp
+
+        form = aiohttp.FormData()
+        form.add_field("purpose", purpose)
+        form.add_field("file", io.BytesIO(content), filename=name, content_type="application/jsonl")
+        payload = form()
+        return orjson.loads(await self._other("POST", "/files", payload, {"Content-Type": payload.content_type}))
+
+    async def download(self, path: str) -> bytes:
+        """Content of a file."""
+        return await self._other("GET", path, None)
+
+    async def _other(self, method: str, path: str, data: Any, headers: dict[str, str] | None = None) -> bytes:
+        import aiohttp
+
+        assert self._session is not None, "start() comes first"
+        # A file may take longer than a call: only a standstill ends it.
+        patience = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=self._timeout)
+        try:
+            async with self._session.request(
+                method,
+                self.base_url + path,
+                data=data,
+                headers=headers,
+                proxy=self._proxy,
+                timeout=patience,
+                allow_redirects=False,
+            ) as response:
+                content = await response.read()
+                status, wait = response.status, retry_after(response.headers.get("Retry-After"))
+        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+            raise CallFailed("broken", f"{path}: {type(error).__name__} {self._redacted(str(error))}") from error
+        if status >= 300:
+            raise read_error(status, self._redacted_bytes(content), wait, model=self.name, address=self.address)
+        return content
+
     def _redacted(self, text: str) -> str:
         if self._key:
             text = text.replace(self._key, "***")

@@ -92,7 +92,9 @@ class Engine:
             raise ConfigError(f"retries, repairs and patience are 0 or more, not {retries}, {repairs}, {patience}")
         self.model = connect(model) if isinstance(model, str) else model
         self.stats = Stats()
-        self.concurrency = Concurrency(concurrency)
+        # A batch API wants thousands of requests at once, and there is nothing to find out.
+        together = getattr(self.model, "together", None) if concurrency == "auto" else None
+        self.concurrency = Concurrency(together or concurrency)
         self.price: Price | None = None
         self._path, self._cap, self._prices = journal, Cap.parse(budget), prices
         self._settings = {"retries": retries, "patience": patience, "rpm": rpm, "tpm": tpm}
@@ -105,7 +107,6 @@ class Engine:
         self._staff = 0
         self._tasks: set[Task[Any, Any]] = set()
         self._fatal: BaseException | None = None
-        self._memory: dict[str, str] = {}
         self._remarked = 0.0
 
     # -- opening and closing -----------------------------------------------------------------
@@ -120,9 +121,7 @@ class Engine:
         """
         self.journal = Journal(self._path)
         try:
-            self._memory = dict(self.journal.about)
-            await self.model.start(self._memory)
-            self._keep_memory()
+            await self.model.start(self.journal.about)
             self.price = find_price(self.model.name, table=self._prices)
             self._caller = Caller(
                 self.model,
@@ -150,11 +149,6 @@ class Engine:
         for account in self.journal.spent.values():
             spent.add(account)
         return Budget(self._cap, spent)
-
-    def _keep_memory(self) -> None:
-        for name, value in self._memory.items():
-            if self.journal.about.get(name) != value:
-                self.journal.remember(name, value)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -262,7 +256,7 @@ class Engine:
                         yield outcome
                     if self._fatal is not None:
                         raise self._fatal
-                    ahead = self._look_ahead or max(1024, 16 * self.concurrency.limit)
+                    ahead = self._look_ahead or _ahead(self.concurrency.limit)
                     room = min(_READ, ahead - len(window))
                     if coming is None and not source.ended and (room == _READ or 2 * room > ahead):
                         coming = asyncio.ensure_future(source.take(room))
@@ -453,7 +447,6 @@ class Engine:
                     self._renewed.add(row.key)
                 self._release(row)
                 if answer is None:
-                    self._keep_memory()
                     continue
                 asked = True
                 row.advance(answer, self._repairs)
@@ -517,3 +510,8 @@ class Engine:
         else:
             return
         raise ModelError(f"stopped: {why}; the last one: {outcome.reason}; everything paid is kept")
+
+
+def _ahead(limit: int) -> int:
+    """Rows to hold: enough to keep all calls busy while the first of them is slow, and no more."""
+    return max(1024, min(16 * limit, limit + 16_384))

@@ -12,7 +12,7 @@ import contextlib
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -51,6 +51,21 @@ class Spent:
         self.prompt_tokens += other.prompt_tokens
         self.completion_tokens += other.completion_tokens
         self.money += other.money
+
+
+class Memory(dict[str, str]):
+    """Facts about a run, such as what the server turned out to be; what is set is on disk at once."""
+
+    def __init__(self, keep: Callable[[str, str], None], facts: Iterable[tuple[str, str]]) -> None:
+        """Start from the facts on disk; `keep` writes one."""
+        super().__init__(facts)
+        self._keep = keep
+
+    def __setitem__(self, name: str, value: str) -> None:
+        """Set a fact, and write it where it is new."""
+        if self.get(name) != value:
+            self._keep(name, value)
+        super().__setitem__(name, value)
 
 
 @dataclass(slots=True)
@@ -93,7 +108,7 @@ class Journal:
             self._guard = threading.Lock()
             self._reading = self._guard if self.path is None else threading.Lock()
             self._writer.executescript(_SCHEMA)
-            self.about = dict(self._reader.execute("SELECT name, value FROM about"))
+            self.about = Memory(self._keep, self._reader.execute("SELECT name, value FROM about"))
             self._check_layout()
             self.spent = {
                 row[0]: Spent(*row[1:])
@@ -132,7 +147,7 @@ class Journal:
                 f"{self.shown} was written by another version of labelspace (layout {found}, this one writes "
                 f"{LAYOUT}); use that version, or name another journal"
             )
-        self.remember("layout", LAYOUT)
+        self.about["layout"] = LAYOUT
 
     def _explain(self, error: sqlite3.Error) -> JournalError:
         text = str(error)
@@ -166,9 +181,7 @@ class Journal:
             found.update((key, waiting[key]) for key in keys if key in waiting)
         return found
 
-    def remember(self, name: str, value: str) -> None:
-        """Keep a fact about the run, such as what the server turned out to be."""
-        self.about[name] = value
+    def _keep(self, name: str, value: str) -> None:
         try:
             with self._guard:
                 self._writer.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, value))

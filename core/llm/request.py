@@ -88,6 +88,8 @@ class Reply:
     (asked for in words only); None where nothing was asked."""
     reused: bool = False
     """Whether it was read from the journal and cost nothing now."""
+    discount: float = 1.0
+    """What part of the usual price it cost."""
 
 
 class CallFailed(Exception):
@@ -135,13 +137,16 @@ class Outcome(Generic[Item, Value]):
 class ChatModel(Protocol):
     """Anything that answers requests: an HTTP server, LangChain, a model in this process, a batch API."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is called in prices, provenance and messages."""
+        ...
 
     async def start(self, memory: dict[str, str]) -> None:
         """Get ready: find out the model's name and what the server can do.
 
         Args:
-            memory: What an earlier run on the same journal learned; may be added to.
+            memory: What an earlier run on the same journal learned; what is added is kept at once.
         """
         ...
 
