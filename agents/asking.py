@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
+from labelspace.agents.texts import cut_middle
 from labelspace.errors import ModelError
 from labelspace.llm import Engine, Request
 from labelspace.prompts import Prompt
@@ -39,8 +40,8 @@ def fewer_texts(texts: list[str], times: int) -> list[str]:
 
 
 def shorter_texts(texts: list[str], times: int) -> list[str]:
-    """The first half of each text, then the first quarter, and so on."""
-    return [text[: max(len(text) >> times, 200)] for text in texts]
+    """Half of each text, then a quarter, and so on."""
+    return [cut_middle(text, max(len(text) >> times, 200)) for text in texts]
 
 
 async def ask_each(

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, M
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from labelspace.agents.replies import (
     NONE,
@@ -23,11 +23,15 @@ from labelspace.agents.replies import (
     read_object,
     without_thoughts,
 )
+from labelspace.agents.texts import cut_middle
 from labelspace.errors import ConfigError
 from labelspace.llm import ChatModel, Engine, Outcome, Reply, ReplyError, Request, iterate
 from labelspace.prompts import Prompt, load_prompt
 from labelspace.records import Classifier, Prediction, Record, as_records, set_aside_blank
 from labelspace.space import LabelSpace
+
+if TYPE_CHECKING:
+    from labelspace.embed import Embedder
 
 FITS_NOWHERE = "no label fits"
 """The reason on a prediction for a text that the model found to fit no label."""
@@ -58,7 +62,7 @@ class Labeler:
         space: LabelSpace,
         *,
         model: str | ChatModel = "none",
-        embedder: str = "tfidf",
+        embedder: str | Embedder = "tfidf",
         use_case: str = "",
         rationale: bool = False,
         prompts: str | Path | None = None,
@@ -83,7 +87,7 @@ class Labeler:
             journal: SQLite file that keeps every reply, so that a rerun asks nothing twice.
             concurrency: Calls in flight, or "auto".
             examples: The most examples of a label that are shown.
-            max_chars: Longer texts are cut there, which the prediction says.
+            max_chars: Of longer texts the middle is left out, which the prediction says.
             max_tokens: The most tokens of a reply.
             logprobs: How many alternatives to ask for at each token: confidence is read from them; 0 asks
                 for none.
@@ -176,12 +180,12 @@ class Labeler:
     # -- asking ------------------------------------------------------------------------------
 
     def _request(self, record: Record) -> Request:
-        return self._ask_about(record.text[: self._max_chars])
+        return self._ask_about(cut_middle(record.text, self._max_chars))
 
     def _shorten(self, record: Record, times: int) -> Request | None:
         """Half of the text, then a quarter, where the model's context is too small for it."""
         length = min(len(record.text), self._max_chars) >> times
-        return self._ask_about(record.text[:length]) if length >= 200 else None
+        return self._ask_about(cut_middle(record.text, length)) if length >= 200 else None
 
     def _ask_about(self, text: str) -> Request:
         form: dict[str, Any] = {"choices": self._names, "max_tokens": self._max_tokens}
@@ -241,7 +245,7 @@ class Labeler:
             return Prediction(record.id, status="failed", reason=outcome.reason, raw=outcome.raw, source=source)
         remark = outcome.reason
         if remark is None and len(record.text) > self._max_chars:
-            remark = f"only the first {self._max_chars:,} characters were read"
+            remark = f"{len(record.text):,} characters long: only {self._max_chars:,} were read, from both ends"
         made = Prediction(record.id, answer.labels, reason=remark, rationale=answer.rationale, source=source)
         if answer.none_fits:
             return replace(made, status="abstained", reason=FITS_NOWHERE)

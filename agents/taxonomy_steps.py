@@ -22,6 +22,7 @@ from labelspace.agents.taxonomy_replies import (
     read_summaries,
     read_taxonomy,
 )
+from labelspace.agents.texts import cut_middle
 from labelspace.errors import ConfigError, ModelError
 from labelspace.llm import Engine
 from labelspace.progress import Progress, note
@@ -34,7 +35,7 @@ FEWEST_TO_GROUP = 4
 _EXAMPLES = 3
 _EXAMPLE_CHARACTERS = 300
 _SUMMARIZED_CHARACTERS = 12_000
-"""Of a longer document only the beginning is summarised; also the size of a batch of documents."""
+"""Of a longer document, the middle is left out; also the size of a batch of documents to summarise."""
 _SUMMARIZED_TOGETHER = 10
 _UNSUMMARIZED_CHARACTERS = 1_000
 """Of a long document that has no summary, so much stands in for it."""
@@ -138,13 +139,13 @@ class Loop:
         """Each document, or its summary where it is long."""
         settings = self.settings
         if settings.summarize == "never":
-            return [text[:_UNSUMMARIZED_CHARACTERS] for text in documents]
+            return [cut_middle(text, _UNSUMMARIZED_CHARACTERS) for text in documents]
         long = [
             place
             for place, text in enumerate(documents)
             if settings.summarize == "always" or is_long(text, settings.long_words)
         ]
-        texts = [documents[place][:_SUMMARIZED_CHARACTERS] for place in long]
+        texts = [cut_middle(documents[place], _SUMMARIZED_CHARACTERS) for place in long]
         batches = batches_by_size(texts)
         answers = await self._ask(
             self._prompt("summarize", words=settings.summary_words),
@@ -222,7 +223,7 @@ class Loop:
         if len(names) < FEWEST_TO_GROUP:
             note(f"taxonomy: {len(names)} labels are too few for two levels; it has one")
             return []
-        most = min(round(len(names) ** 0.5) + 1, len(names) // 2)
+        most = min(round(1.5 * len(names) ** 0.5), len(names) // 2)
         sizes = {name: value for name, value in self._sizes().items() if name != "max_labels"}
         [answer] = await self._ask(
             self._prompt("group", labels=_table(labels), max_groups=most, **sizes),

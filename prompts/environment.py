@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jinja2 import StrictUndefined
@@ -45,12 +45,17 @@ def _to_json(value: Any, indent: int | None = None) -> str:
     return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
+def _json_lines(values: Iterable[Any]) -> str:
+    """Each value as JSON on a line of its own."""
+    return "\n".join(_to_json(value) for value in values)
+
+
 def _environment() -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
         undefined=StrictUndefined, finalize=_write, keep_trailing_newline=True, autoescape=False
     )
     environment.globals = {name: environment.globals[name] for name in GLOBALS}
-    environment.filters.update(FENCES, one_line=one_line, quote=quote, tojson=_to_json)
+    environment.filters.update(FENCES, one_line=one_line, quote=quote, tojson=_to_json, json_lines=_json_lines)
     return environment
 
 

@@ -32,6 +32,7 @@ takes the white space before it away. Variables are plain data: text, numbers, l
 | `one_line` | the text with each run of white space as one blank |
 | `quote` | the text on one line as a JSON string |
 | `tojson` | any value as JSON, without HTML escapes |
+| `json_lines` | a list as JSON, one element a line |
 """
 
 from __future__ import annotations

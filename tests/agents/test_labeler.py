@@ -13,6 +13,7 @@ import pytest
 from labelspace.agents.labeler import FITS_NOWHERE, Labeler, label_table
 from labelspace.errors import ConfigError, ModelError, PromptError
 from labelspace.llm import Reply, Request, ScriptedLLM, TokenLogprob, run
+from labelspace.llm.request import CallFailed
 from labelspace.prompts import load_prompt
 from labelspace.records import EMPTY_TEXT, Classifier, Prediction, Record
 from labelspace.space import Label, LabelSpace
@@ -237,11 +238,22 @@ def test_confidence_from_every_choice() -> None:
 
 def test_a_long_text_is_cut_and_says_so() -> None:
     model = ScriptedLLM(lambda _: "Refund")
-    first, second = Labeler(SPACE, model=model, max_chars=100).predict(["x" * 101, "x" * 100])
-    assert first.reason == "only the first 100 characters were read"
+    long = "a" * 66 + " b" + "x" * 500 + "c" * 33
+    first, second = Labeler(SPACE, model=model, max_chars=100).predict([long, "x" * 100])
+    assert first.reason == "601 characters long: only 100 were read, from both ends"
+    assert "\n" + "a" * 66 + "\n[...]\n" + "c" * 33 + "\n" in model.requests[0].messages[1]["content"]
     assert second.reason is None
-    # What is read is the same, so the second costs nothing.
-    assert len(model.requests) == 1
+
+
+def test_a_text_too_long_for_the_context_is_halved_until_it_fits() -> None:
+    def answer(request: Request) -> Any:
+        return "Refund" if len(request.messages[1]["content"]) < 1000 else CallFailed("context_length", "too long")
+
+    model = ScriptedLLM(answer)
+    first, second = Labeler(SPACE, model=model, concurrency=1).predict(["x" * 3000, "short"])
+    assert (first.label, first.reason) == ("Refund", "the text was shortened to fit the model's context")
+    assert (second.label, second.reason) == ("Refund", None)
+    assert len(model.requests) == 4
 
 
 def test_a_rerun_asks_nothing(tmp_path: Path) -> None:
@@ -315,3 +327,15 @@ def test_over_a_real_connection(chat_server: Callable[..., str], tmp_path: Path)
     assert labeler.stats["calls"] == 3
     assert [one.label for one in labeler.predict(["my money", "hello"])] == ["Refund", None]
     assert labeler.stats["calls"] == 0
+
+
+def test_without_a_model_similarity_decides() -> None:
+    labeler = Labeler(CLOSED)
+    made = list(labeler.predict(["wants the money back", "", "my parcel has not come"]))
+    assert [one.label for one in made] == ["Refund", None, "Late parcel"]
+    assert made[1].reason == EMPTY_TEXT
+
+    async def read() -> list[str | None]:
+        return [one.label async for one in labeler.stream(["wants the money back"])]
+
+    assert run(read()) == ["Refund"]

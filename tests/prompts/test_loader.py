@@ -36,6 +36,7 @@ BYTES = [
     ("{# user #}\nin a line {# user #} {{ x }}", [("user", "in a line  v")]),
     ("{# user #}\n{# two words #}{{ x }} <&> é", [("user", "v <&> é")]),
     ("{# user #}\r\n{{ x }}\r\nb\r\n", [("user", "v\nb")]),
+    ("{# user #}\n{{ [x, '<é>'] | tojson }} {{ [x, 1] | json_lines }}", [("user", '["v", "<é>"] "v"\n1')]),
 ]
 
 
