@@ -16,11 +16,11 @@ Tuning = Literal["lora", "full", "frozen"]
 class LoraSettings(Config):
     """Adapters; the defaults are those of LS-LLaMA (arXiv 2310.01208)."""
 
-    rank: int = Field(12, ge=1)
+    rank: int = Field(default=12, ge=1)
     """Rank of each pair of matrices."""
     alpha: float = 32.0
     """Their product is scaled by alpha / rank, or by alpha / sqrt(rank) if rank-stabilised."""
-    dropout: float = Field(0.1, ge=0, lt=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
     """On what goes into the adapters, while training."""
     rank_stabilised: bool = False
     """rsLoRA (arXiv 2312.03732): the scale keeps its effect at high ranks."""

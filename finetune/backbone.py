@@ -115,6 +115,7 @@ def load_backbone(
     """
     try:
         from transformers import AutoConfig, AutoModel, AutoTokenizer
+        from transformers.utils import logging as hub_logging
     except ImportError as error:
         raise MissingExtra("transformers", "finetune") from error
     folder = Path(base).expanduser()
@@ -122,6 +123,8 @@ def load_backbone(
     settings: dict[str, Any] = {"dtype": getattr(torch, dtype), "use_safetensors": True}
     if quantization != "none":
         settings["quantization_config"] = _quantize(quantization, dtype)
+    shows_bars = hub_logging.is_progress_bar_enabled()
+    hub_logging.disable_progress_bar()
     try:
         config = AutoConfig.from_pretrained(name)
         tokenizer = AutoTokenizer.from_pretrained(name)
@@ -132,6 +135,9 @@ def load_backbone(
             f"the base {str(base)!r} can't be loaded: {first}; give the folder of a transformers model with "
             "safetensors weights, or a name on the Hub that this machine can reach"
         ) from error
+    finally:
+        if shows_bars:
+            hub_logging.enable_progress_bar()
     return Backbone(without_pooler(model), unmask_from=unmask_from, legacy_padding=legacy_padding), tokenizer
 
 

@@ -79,6 +79,7 @@ def logits_of(
     *,
     pad: int = 0,
     tokens: int = 16384,
+    precision: str = "no",
     advance: Callable[[int], Any] | None = None,
 ) -> list[npt.NDArray[np.float32]]:
     """Run a model without training it; texts of one length go together, the order stays.
@@ -88,6 +89,7 @@ def logits_of(
         examples: Targets are not looked at.
         pad: Id to pad with.
         tokens: At most so many at once, padding counted.
+        precision: `bf16` or `fp16` for mixed precision.
         advance: Told how many examples were done.
 
     Returns:
@@ -97,7 +99,8 @@ def logits_of(
     found: list[npt.NDArray[np.float32]] = [np.zeros(0, np.float32)] * len(examples)
     was_training = model.training
     model.eval()
-    with torch.inference_mode():
+    mixed = torch.float16 if precision == "fp16" else torch.bfloat16
+    with torch.inference_mode(), torch.autocast(device.type, dtype=mixed, enabled=precision != "no"):
         waiting: list[tuple[list[int], Tensor]] = []
         for part in cut(range(len(examples)), [int(n) for n in lengths_of(examples)], tokens=tokens):
             batch = collate([Example(examples[i].ids, words=examples[i].words) for i in part], pad=pad)

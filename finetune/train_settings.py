@@ -13,9 +13,9 @@ from labelspace.config import Config
 class TrainSettings(Config):
     """How to train; the defaults are those of LS-LLaMA (arXiv 2310.01208)."""
 
-    epochs: int = Field(10, ge=0)
+    epochs: int = Field(default=10, ge=0)
     """Times that every text is seen, unless training stops before."""
-    batch_size: int = Field(8, ge=1)
+    batch_size: int = Field(default=8, ge=1)
     """Texts in one step of the optimizer, over all devices."""
     learning_rate: float = 5e-5
     """Highest rate, of all but the head."""
@@ -25,11 +25,11 @@ class TrainSettings(Config):
     """Of AdamW; not for biases and norms."""
     schedule: Literal["linear", "cosine", "constant", "exponential"] = "linear"
     """How the rate falls: to nothing; to 1% for exponential (PTEC)."""
-    warmup: float = Field(0.0, ge=0, le=1)
+    warmup: float = Field(default=0.0, ge=0, le=1)
     """Share of the steps in which the rate rises."""
     max_gradient_norm: float = 1.0
     """Gradients are scaled down to this length."""
-    tokens: int = Field(16384, ge=1)
+    tokens: int = Field(default=16384, ge=1)
     """Tokens that run at once on one device, padding counted: lower it if memory does not suffice."""
     by_length: bool = True
     """Put texts of similar length into one step: less padding, slightly less random."""

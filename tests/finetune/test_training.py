@@ -157,7 +157,7 @@ def test_a_damaged_state_says_so(tmp_path: Path) -> None:
 def long_run(folder: Path) -> None:
     """Three epochs with dropout and dev, the state kept after each step; leaves its last weights."""
     torch.set_num_threads(1)
-    model, examples = make_model(), make_examples(240)
+    model, examples = make_model("full"), make_examples(240)  # without peft, which takes seconds to import
     torch.manual_seed(5)
     settings = QUICK.model_copy(update={"epochs": 3, "checkpoint_seconds": 0.0})
     train(

@@ -1,0 +1,155 @@
+"""What everything fine-tuned shares: a backbone that is loaded, trained, saved and loaded again."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from labelspace.errors import ConfigError
+from labelspace.finetune.adapters import LoraSettings, Tuning
+from labelspace.finetune.backbone import Backbone, Dtype, Quantization, load_backbone, pad_id
+from labelspace.finetune.batches import Example
+from labelspace.finetune.label_model import LabelModel, logits_of
+from labelspace.finetune.train_settings import History, TrainSettings
+from labelspace.finetune.training import Loss, train
+from labelspace.finetune.weights import SETTINGS, STACK, read_settings, restore, save_weights
+
+
+class FineTuned(ABC):
+    """A backbone with a head. Classifiers of texts go on in `TextHead`, of words in `LabelSupervisedTagger`."""
+
+    kind: ClassVar[str]
+    """Name by which a saved model is told apart."""
+
+    def __init__(
+        self,
+        base: str | Path,
+        *,
+        classes: Sequence[str] | None,
+        unmask_from: int | None,
+        tuning: Tuning,
+        lora: LoraSettings | None,
+        max_length: int,
+        dtype: Dtype,
+        quantization: Quantization,
+        legacy_padding: bool,
+        training: TrainSettings,
+    ) -> None:
+        """Keep the settings; nothing is loaded yet. See the concrete classes for what they mean."""
+        self.base, self.classes = str(base), classes
+        self.unmask_from, self.legacy_padding = unmask_from, legacy_padding
+        self.tuning, self.lora = tuning, lora or LoraSettings()
+        self.max_length, self.dtype, self.quantization = max_length, dtype, quantization
+        self.training = training
+        self.classes_: list[str] = list(classes or [])
+        self.history_: History | None = None
+        self.model: LabelModel | None = None
+        self.tokenizer: Any = None
+
+    @abstractmethod
+    def build(self, backbone: Backbone) -> LabelModel:
+        """Make the model to train, `classes_` and `tokenizer` being known."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Arguments of `__init__` after `base` and without `classes` and `training`, as plain data."""
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model: a peft adapter (or the whole stack, if all of it was trained), safetensors and JSON."""
+        save_weights(Path(folder), self._trained(), self.tokenizer, tuning=self.tuning)
+        data = {
+            "kind": self.kind,
+            "base": self.base,
+            "settings": self.settings(),
+            "classes": self.classes_,
+            "training": self.training.model_dump(mode="json"),
+            "learned": self._learned(),
+        }
+        (Path(folder) / SETTINGS).write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: str | Path, *, base: str | Path | None = None, device: str = "auto") -> Any:
+        """Read a saved model.
+
+        Args:
+            folder: As `save` wrote it.
+            base: Folder or name of the backbone, where it is no longer where it was.
+            device: auto, or cpu.
+
+        Raises:
+            ConfigError: The folder holds no such model, or its backbone is not found.
+        """
+        folder = Path(folder)
+        data = read_settings(folder, cls.kind)
+        settings = dict(data["settings"])
+        if "lora" in settings:
+            settings["lora"] = LoraSettings.model_validate(settings["lora"])
+        training = TrainSettings.model_validate({**data["training"], "device": device})
+        made = cls(base or data["base"], classes=data["classes"], training=training, **settings)
+        made._learned(data["learned"])
+        stack = folder / STACK if made.tuning == "full" else made.base
+        made.model = made.build(made._load_backbone(stack))
+        restore(folder, made.model, tuning=made.tuning)
+        made.model.eval()
+        made._place()
+        return made
+
+    def _learned(self, data: dict[str, Any] | None = None) -> dict[str, Any]:
+        """What was learned besides weights, as plain data; takes it back where it is given."""
+        return data or {}
+
+    def _prepare(self) -> None:
+        """Load the backbone and build the model on it."""
+        torch.manual_seed(self.training.seed)
+        self.model = self.build(self._load_backbone(self.base))
+        self._place()
+
+    def _load_backbone(self, stack: str | Path) -> Backbone:
+        backbone, self.tokenizer = load_backbone(
+            stack,
+            unmask_from=self.unmask_from,
+            legacy_padding=self.legacy_padding,
+            dtype=self.dtype,
+            quantization=self.quantization,
+        )
+        return backbone
+
+    def _place(self) -> None:
+        if self.quantization == "none":
+            wanted = "cuda" if self.training.device == "auto" and torch.cuda.is_available() else "cpu"
+            self._trained().to(wanted)
+
+    def _trained(self) -> LabelModel:
+        if self.model is None:
+            raise ConfigError("there is no trained model yet; call fit first")
+        return self.model
+
+    def _train(
+        self, examples: list[Example], loss: Loss, evaluate: Callable[[], float] | None, folder: str | Path | None
+    ) -> None:
+        self.history_ = train(
+            self._trained(),
+            examples,
+            loss=loss,
+            settings=self.training,
+            pad=pad_id(self.tokenizer),
+            evaluate=evaluate,
+            folder=None if folder is None else Path(folder),
+            title=f"training {self.kind}",
+        )
+
+    def _run(self, examples: list[Example]) -> list[npt.NDArray[np.float32]]:
+        return logits_of(
+            self._trained(),
+            examples,
+            pad=pad_id(self.tokenizer),
+            tokens=self.training.tokens,
+            precision=self.training.precision,
+        )

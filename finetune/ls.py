@@ -1,0 +1,120 @@
+"""Label-supervised fine-tuning: a head on the hidden states of a language model (LS-LLaMA, arXiv 2310.01208).
+
+LS-LLaMA is the causal model with the last token (`unmask_from=None`, `pooling="last"`); LS-unLLaMA lifts
+the causal mask (`unmask_from=0`) and pools the logits of all tokens (`pooling="max"` or "mean"). Where we
+differ from the reference code: padding is never attended to nor pooled (`legacy_padding=True` brings the leak
+back), the last token is found by the mask and not by the padding id, and the best epoch is chosen on dev.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from labelspace.finetune.adapters import LoraSettings, Tuning, adapt
+from labelspace.finetune.backbone import Backbone, Dtype, Quantization, pad_id
+from labelspace.finetune.label_model import LabelModel
+from labelspace.finetune.pooling import Pooling
+from labelspace.finetune.targets import Metric
+from labelspace.finetune.text_head import TextHead
+from labelspace.finetune.train_settings import TrainSettings
+from labelspace.finetune.training import Loss
+
+
+class LabelSupervised(TextHead):
+    """A linear head on the pooled hidden states of any decoder or encoder, trained with it or without."""
+
+    kind = "ls"
+
+    def __init__(
+        self,
+        base: str | Path,
+        *,
+        multi_label: bool = False,
+        classes: Sequence[str] | None = None,
+        pooling: Pooling = "last",
+        unmask_from: int | None = None,
+        tuning: Tuning = "lora",
+        lora: LoraSettings | None = None,
+        dropout: float = 0.0,
+        bias: bool = False,
+        pos_weight: bool = False,
+        loss: Loss | None = None,
+        metric: Metric | None = None,
+        max_length: int = 256,
+        dtype: Dtype = "float32",
+        quantization: Quantization = "none",
+        legacy_padding: bool = False,
+        training: TrainSettings | None = None,
+    ) -> None:
+        """Set what to train and how; nothing is loaded before `fit`.
+
+        Args:
+            base: Folder or Hub name of a model.
+            multi_label: Whether a text can have several labels, or none.
+            classes: The labels; None finds them in the data.
+            pooling: How the vectors of a text become one. An encoder does best with "mean" or "first".
+            unmask_from: First layer of a decoder that sees the whole text; None leaves it causal.
+            tuning: lora, full, or frozen, which trains the head alone.
+            lora: Settings of the adapters.
+            dropout: Before the head.
+            bias: Whether the head has one; transformers' classifiers of decoders have none.
+            pos_weight: Multi-label: weigh each label by how rare it is.
+            loss: Another loss: logits and targets to their mean loss.
+            metric: Score on dev; accuracy, or macro-F1 if multi-label.
+            max_length: Tokens read of a text.
+            dtype: Of the weights in memory.
+            quantization: 8bit or 4bit (QLoRA) through bitsandbytes.
+            legacy_padding: Reproduce the reference code's padding leak, for comparison only.
+            training: Settings of the loop.
+        """
+        super().__init__(
+            base,
+            multi_label=multi_label,
+            classes=classes,
+            pooling=pooling,
+            unmask_from=unmask_from,
+            tuning=tuning,
+            lora=lora,
+            pos_weight=pos_weight,
+            loss=loss,
+            metric=metric,
+            max_length=max_length,
+            dtype=dtype,
+            quantization=quantization,
+            legacy_padding=legacy_padding,
+            training=training or TrainSettings(),
+        )
+        self.dropout, self.bias = dropout, bias
+
+    def build(self, backbone: Backbone) -> LabelModel:
+        """Put adapters in the backbone and a new head on it."""
+        adapt(backbone, self.tuning, lora=self.lora, base=self.base)
+        return LabelModel(
+            backbone,
+            torch.nn.Linear(backbone.width, len(self.classes_), bias=self.bias),
+            pooling=self.pooling,
+            dropout=self.dropout,
+            legacy_pad=pad_id(self.tokenizer) if self.legacy_padding else None,
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """Arguments as plain data."""
+        return {
+            "multi_label": self.multi_label,
+            "pooling": self.pooling,
+            "unmask_from": self.unmask_from,
+            "tuning": self.tuning,
+            "lora": self.lora.model_dump(mode="json"),
+            "dropout": self.dropout,
+            "bias": self.bias,
+            "pos_weight": self.pos_weight,
+            "metric": self.metric,
+            "max_length": self.max_length,
+            "dtype": self.dtype,
+            "quantization": self.quantization,
+            "legacy_padding": self.legacy_padding,
+        }

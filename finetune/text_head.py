@@ -1,0 +1,162 @@
+"""Fine-tuned classifiers of texts: labels in and out, in scikit-learn's manner.
+
+Concrete ones say how their model is built: `LabelSupervised` in `ls.py`, `PTEC` in `ptec.py`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from labelspace.errors import DataError
+from labelspace.finetune.adapters import LoraSettings, Tuning
+from labelspace.finetune.align import encode_texts
+from labelspace.finetune.backbone import Dtype, Quantization
+from labelspace.finetune.batches import Example
+from labelspace.finetune.finetuned import FineTuned
+from labelspace.finetune.pooling import Pooling, check_pooling
+from labelspace.finetune.targets import Labels, Metric, as_targets, find_classes, score
+from labelspace.finetune.train_settings import TrainSettings
+from labelspace.finetune.training import Loss
+
+
+class TextHead(FineTuned, ABC):
+    """A backbone with a head that gives texts their labels."""
+
+    def __init__(
+        self,
+        base: str | Path,
+        *,
+        multi_label: bool,
+        classes: Sequence[str] | None,
+        pooling: Pooling,
+        unmask_from: int | None,
+        tuning: Tuning,
+        lora: LoraSettings | None,
+        pos_weight: bool,
+        loss: Loss | None,
+        metric: Metric | None,
+        max_length: int,
+        dtype: Dtype,
+        quantization: Quantization,
+        legacy_padding: bool,
+        training: TrainSettings,
+    ) -> None:
+        """Keep the settings; nothing is loaded yet. See the concrete classes for what they mean."""
+        super().__init__(
+            base,
+            classes=classes,
+            unmask_from=unmask_from,
+            tuning=tuning,
+            lora=lora,
+            max_length=max_length,
+            dtype=dtype,
+            quantization=quantization,
+            legacy_padding=legacy_padding,
+            training=training,
+        )
+        check_pooling(pooling)
+        self.multi_label, self.pooling = multi_label, pooling
+        self.pos_weight, self.loss = pos_weight, loss
+        self.metric: Metric = metric or ("macro-f1" if multi_label else "accuracy")
+        self.thresholds_: npt.NDArray[np.float64] = np.full(len(self.classes_), 0.5)
+
+    def fit(
+        self,
+        texts: Sequence[str],
+        labels: Labels,
+        *,
+        dev: tuple[Sequence[str], Labels] | None = None,
+        folder: str | Path | None = None,
+    ) -> TextHead:
+        """Train.
+
+        Args:
+            texts: What to learn from.
+            labels: A label each, or labels each if multi-label, or probabilities.
+            dev: Texts and labels by which the best epoch is chosen; None takes the last.
+            folder: Where the state of the run is kept, so that the same call goes on after a stop.
+
+        Returns:
+            Itself.
+
+        Raises:
+            DataError: Texts and labels don't match, or there is nothing to learn.
+        """
+        if len(texts) != len(labels):
+            raise DataError(f"there are {len(texts)} texts but {len(labels)} labels")
+        if self.classes is None:
+            self.classes_ = find_classes(labels, multi_label=self.multi_label)
+        if not self.classes_ or not len(texts):
+            raise DataError("there is nothing to learn: no text has a label", advice="check the label column")
+        self.thresholds_ = np.full(len(self.classes_), 0.5)
+        targets = as_targets(labels, self.classes_, multi_label=self.multi_label)
+        self._prepare()
+        examples = [Example(ids, target) for ids, target in zip(self._encode(texts), targets, strict=True)]
+        loss = self.loss or default_loss(targets, multi_label=self.multi_label, pos_weight=self.pos_weight)
+        self._train(examples, loss, None if dev is None else self._scorer(*dev), folder)
+        return self
+
+    def decision_function(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Logits [n, k], columns as in `classes_`."""
+        return self._logits([Example(ids) for ids in self._encode(texts)])
+
+    def predict_proba(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Probabilities [n, k]: rows that sum to 1, or one probability a label if multi-label."""
+        logits = torch.from_numpy(self.decision_function(texts))
+        found: npt.NDArray[np.float32] = (logits.sigmoid() if self.multi_label else logits.softmax(dim=1)).numpy()
+        return found
+
+    def predict(self, texts: Sequence[str]) -> list[str] | list[list[str]]:
+        """The likeliest label of each text, or all labels at or above their thresholds if multi-label."""
+        probabilities = self.predict_proba(texts)
+        if not self.multi_label:
+            return [self.classes_[i] for i in probabilities.argmax(axis=1)]
+        return [[self.classes_[i] for i in np.flatnonzero(row >= self.thresholds_)] for row in probabilities]
+
+    def _learned(self, data: dict[str, Any] | None = None) -> dict[str, Any]:
+        if data is not None:
+            self.thresholds_ = np.asarray(data["thresholds"], dtype=np.float64)
+        return {"thresholds": self.thresholds_.tolist()}
+
+    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
+        self._trained()
+        return encode_texts(self.tokenizer, texts, max_length=self.max_length)[0]
+
+    def _logits(self, examples: list[Example]) -> npt.NDArray[np.float32]:
+        rows = self._run(examples)
+        return np.stack(rows) if rows else np.zeros((0, len(self.classes_)), np.float32)
+
+    def _scorer(self, texts: Sequence[str], labels: Labels) -> Callable[[], float]:
+        examples = [Example(ids) for ids in self._encode(texts)]
+        targets = as_targets(labels, self.classes_, multi_label=self.multi_label)
+        return lambda: score(self._logits(examples), targets, metric=self.metric, multi_label=self.multi_label)
+
+
+def default_loss(targets: npt.NDArray[Any], *, multi_label: bool, pos_weight: bool) -> Loss:
+    """Cross-entropy, or binary cross-entropy of each label.
+
+    Args:
+        targets: As `as_targets` makes them.
+        multi_label: Whether labels are independent.
+        pos_weight: Weigh a label's positives by count of the commonest label over its own (PTEC).
+    """
+    if not multi_label:
+        return functional.cross_entropy
+    weight: torch.Tensor | None = None
+    if pos_weight:
+        counts = torch.from_numpy(targets).sum(dim=0)
+        weight = counts.max() / counts.clamp(min=1)
+
+    def loss(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        on_device = None if weight is None else weight.to(logits.device)
+        return functional.binary_cross_entropy_with_logits(logits, wanted, pos_weight=on_device)
+
+    return loss

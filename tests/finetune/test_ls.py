@@ -1,0 +1,352 @@
+"""Label-supervised heads: logits against transformers' own classifiers, padding, and the estimators."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from labelspace.errors import ConfigError, DataError
+from labelspace.finetune.adapters import LoraSettings
+from labelspace.finetune.backbone import Backbone, without_pooler
+from labelspace.finetune.batches import Example, collate
+from labelspace.finetune.label_model import LabelModel, logits_of
+from labelspace.finetune.ls import LabelSupervised
+from labelspace.finetune.ls_token import LabelSupervisedTagger
+from labelspace.finetune.train_settings import TrainSettings
+
+# What transformers does when it loads DeBERTa.
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+
+WORDS = [
+    *("[PAD]", "[UNK]", "[EOS]", "the", "a", "cat", "dog", "bird", "sat", "ran", "flew", "on", "by", "mat", "tree"),
+    *("road", "red", "blue", "big", "small", "Paris", "Rome", "Bonn"),
+]
+SIZES: dict[str, Any] = {
+    "vocab_size": 40,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_labels": 3,
+}
+ROPE: dict[str, Any] = {**SIZES, "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0}
+CONFIGS: dict[str, Any] = {
+    "llama": (transformers.LlamaConfig, {**ROPE, "bos_token_id": None, "eos_token_id": 2}),
+    "mistral": (transformers.MistralConfig, {**ROPE, "bos_token_id": None, "eos_token_id": 2, "sliding_window": None}),
+    "qwen3": (transformers.Qwen3Config, {**ROPE, "bos_token_id": None, "eos_token_id": 2}),
+    "gemma": (transformers.GemmaConfig, {**ROPE, "bos_token_id": None, "eos_token_id": 2}),
+    "gpt2": (
+        transformers.GPT2Config,
+        {"vocab_size": 40, "n_embd": 32, "n_layer": 2, "n_head": 4, "num_labels": 3, "pad_token_id": 0,
+         "bos_token_id": 2, "eos_token_id": 2},
+    ),
+    "bert": (transformers.BertConfig, SIZES),
+    "deberta": (transformers.DebertaV2Config, {**SIZES, "relative_attention": True, "pos_att_type": "c2p|p2c"}),
+    "modernbert": (
+        transformers.ModernBertConfig,
+        {**SIZES, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 2, "cls_token_id": 2, "sep_token_id": 2},
+    ),
+}  # fmt: skip
+DECODERS = ["llama", "mistral", "qwen3", "gemma", "gpt2"]
+TEXT = [11, 5, 37, 8, 29, 3]
+POOLINGS = ["last", "first", "mean", "max", "max-hidden"]
+
+
+def make(auto: Any, name: str, **settings: Any) -> Any:
+    torch.manual_seed(1)
+    kind, values = CONFIGS[name]
+    model = auto.from_config(kind(**values, **settings)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return model
+
+
+def stack_of(model: Any) -> Any:
+    return getattr(model, model.base_model_prefix)
+
+
+def head_of(model: Any) -> torch.nn.Module:
+    return model.score if hasattr(model, "score") else model.classifier
+
+
+def logits(model: LabelModel, rows: list[list[int]]) -> torch.Tensor:
+    with torch.no_grad():
+        return model(collate([Example(row) for row in rows], pad=0))
+
+
+# -- parity ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unmasked", [False, True])
+@pytest.mark.parametrize("name", DECODERS)
+def test_a_causal_or_unmasked_classifier_equals_the_one_of_transformers(name: str, unmasked: bool) -> None:
+    theirs = make(transformers.AutoModelForSequenceClassification, name, **({"is_causal": False} if unmasked else {}))
+    ours = make(transformers.AutoModelForSequenceClassification, name)
+    model = LabelModel(Backbone(stack_of(ours), unmask_from=0 if unmasked else None), ours.score)
+    if unmasked:
+        for module in theirs.modules():
+            if getattr(module, "is_causal", False) is True:
+                module.is_causal = False
+    rows = [TEXT, TEXT[:3], TEXT[2:]]
+    for row, found in zip(rows, logits(model, rows), strict=True):
+        with torch.no_grad():
+            expected = theirs(torch.tensor([row]), attention_mask=torch.ones(1, len(row), dtype=torch.long)).logits[0]
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral", "qwen3", "gpt2", "bert", "deberta", "modernbert"])
+def test_a_tagger_equals_the_one_of_transformers(name: str) -> None:
+    whole = make(transformers.AutoModelForTokenClassification, name)
+    head = torch.nn.Sequential(whole.head, whole.classifier) if name == "modernbert" else head_of(whole)
+    model = LabelModel(Backbone(without_pooler(stack_of(whole))), head).eval()
+    examples = [Example(TEXT, words=[0, 2, 5]), Example(TEXT[:2], words=[1]), Example(TEXT[:1], words=[])]
+    found = logits_of(model, examples)
+    with torch.no_grad():
+        expected = whole(torch.tensor([TEXT]), attention_mask=torch.ones(1, 6, dtype=torch.long)).logits[0]
+    np.testing.assert_allclose(found[0], expected[[0, 2, 5]].numpy(), atol=1e-5)
+    assert [len(rows) for rows in found] == [3, 1, 0]
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("unmask_from", [None, 0])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_poolings_by_their_definitions_and_whatever_the_padding(
+    name: str, unmask_from: int | None, pooling: Any
+) -> None:
+    stack = without_pooler(make(transformers.AutoModel, name))
+    head = torch.nn.Linear(32, 3, bias=False)
+    backbone = Backbone(stack, unmask_from=unmask_from)
+    model = LabelModel(backbone, head, pooling=pooling)
+    with torch.no_grad():
+        hidden = backbone(torch.tensor([TEXT]), torch.ones(1, 6, dtype=torch.long))[0]
+        expected = {
+            "last": hidden[-1] @ head.weight.T,
+            "first": hidden[0] @ head.weight.T,
+            "mean": (hidden @ head.weight.T).mean(dim=0),  # of the logits
+            "max": (hidden @ head.weight.T).amax(dim=0),
+            "max-hidden": hidden.amax(dim=0) @ head.weight.T,
+        }[pooling]
+        for pads in (0, 1, 30):
+            for left in (0, pads):
+                ids = torch.tensor([[7] * left + TEXT + [7] * (pads - left)])
+                mask = torch.tensor([[0] * left + [1] * 6 + [0] * (pads - left)])
+                batch = collate([Example(TEXT)], pad=0)
+                found = model(type(batch)(ids, mask, None, None))[0]
+                torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean", "max"])
+def test_legacy_padding_is_the_leak_of_the_reference_code(pooling: Any) -> None:
+    stack = make(transformers.AutoModel, "llama")
+    head = torch.nn.Linear(32, 3, bias=False)
+    legacy = LabelModel(Backbone(stack, unmask_from=0, legacy_padding=True), head, pooling=pooling, legacy_pad=0)
+    bare, padded = logits(legacy, [TEXT, TEXT]), logits(legacy, [TEXT, TEXT * 4])
+    assert (bare[0] - padded[0]).abs().max() > 1e-3
+    # What the reference computes: all tokens, padding among them, see each other and are pooled alike.
+    with torch.no_grad():
+        ids = torch.tensor([TEXT + [0] * 18])
+        all_real = stack(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state[0] @ head.weight.T
+    expected = {"last": all_real[5], "mean": all_real.mean(dim=0), "max": all_real.amax(dim=0)}[pooling]
+    torch.testing.assert_close(padded[0], expected, atol=1e-5, rtol=0)
+
+
+def test_the_reference_takes_a_real_token_for_padding_and_we_do_not() -> None:
+    """With <unk> for padding, as Llama 1 has it, an <unk> in the text moves the reference's last token."""
+    head = torch.nn.Linear(32, 3, bias=False)
+    text = [11, 5, 0, 8, 29]
+    ours = LabelModel(Backbone(make(transformers.AutoModel, "llama")), head)
+    legacy = LabelModel(Backbone(make(transformers.AutoModel, "llama"), legacy_padding=True), head, legacy_pad=0)
+    with torch.no_grad():
+        hidden = ours.backbone(torch.tensor([text]), torch.ones(1, 5, dtype=torch.long))[0]
+    torch.testing.assert_close(logits(ours, [text])[0], head(hidden[4]))
+    torch.testing.assert_close(logits(legacy, [text])[0], head(hidden[1]))
+
+
+# -- the estimators ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of a tiny Llama with a tokenizer of words."""
+    folder = tmp_path_factory.mktemp("base")
+    make(transformers.AutoModel, "llama").save_pretrained(folder)
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", eos_token="[EOS]"
+    ).save_pretrained(folder)
+    return str(folder)
+
+
+TEXTS = [f"{size} {colour} {animal} {did}" for size in ("the big", "a small") for colour in ("red", "blue")
+         for animal in ("cat", "dog", "bird") for did in ("sat on mat", "ran")]  # fmt: skip
+ANIMALS = [next(word for word in ("cat", "dog", "bird") if word in text) for text in TEXTS]
+FAST = TrainSettings(epochs=12, batch_size=8, learning_rate=2e-2, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"pooling": "max", "unmask_from": 0},
+        {"pooling": "mean", "unmask_from": 1, "tuning": "full"},
+        {"pooling": "max-hidden", "tuning": "frozen", "dropout": 0.1, "bias": True},
+        {"pooling": "mean", "lora": LoraSettings(rank=4, rank_stabilised=True, targets="all-linear")},
+        {"pooling": "mean", "lora": LoraSettings(rank=4, dora=True, targets=("q_proj", "up_proj"))},
+    ],
+)
+def test_fit_predict_save_and_load(base: str, tmp_path: Path, settings: dict[str, Any]) -> None:
+    rate = {"full": 5e-3, "frozen": 0.1}.get(settings.get("tuning", "lora"), 5e-3 if "lora" in settings else 2e-2)
+    training = FAST.model_copy(update={"learning_rate": rate})
+    classifier = LabelSupervised(base, training=training, **settings)
+    classifier.fit(TEXTS, ANIMALS, dev=(TEXTS, ANIMALS), folder=tmp_path / "run")
+    assert classifier.classes_ == ["bird", "cat", "dog"]
+    assert classifier.history_ is not None and classifier.history_.best_score is not None
+    assert np.mean(np.array(classifier.predict(TEXTS)) == ANIMALS) == classifier.history_.best_score >= 0.8
+    probabilities = classifier.predict_proba(TEXTS)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    classifier.save(tmp_path / "model")
+    loaded = LabelSupervised.load(tmp_path / "model", device="cpu")
+    np.testing.assert_allclose(loaded.predict_proba(TEXTS), probabilities, atol=1e-6)
+    assert loaded.settings() == classifier.settings()
+    files = {path.name for path in (tmp_path / "model").rglob("*") if path.is_file()}
+    assert not [name for name in files if name.endswith((".bin", ".pt", ".pkl", ".pth"))]
+
+
+def test_peft_alone_loads_what_was_saved(base: str, tmp_path: Path) -> None:
+    from peft import AutoPeftModelForFeatureExtraction
+
+    classifier = LabelSupervised(base, training=FAST.model_copy(update={"epochs": 2})).fit(TEXTS, ANIMALS)
+    classifier.save(tmp_path)
+    theirs = AutoPeftModelForFeatureExtraction.from_pretrained(str(tmp_path)).eval()
+    weight = load_file(str(tmp_path / "head.safetensors"))["head.weight"]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(base)
+    ids = tokenizer(TEXTS[0], return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        hidden = theirs(input_ids=ids).last_hidden_state[0, -1]
+    np.testing.assert_allclose(classifier.decision_function(TEXTS[:1])[0], (weight @ hidden).numpy(), atol=1e-5)
+
+
+def test_several_labels_or_none(base: str, tmp_path: Path) -> None:
+    labels = [[word for word in ("red", "cat", "ran") if word in text] for text in TEXTS]
+    classifier = LabelSupervised(base, multi_label=True, pooling="mean", pos_weight=True, training=FAST)
+    classifier.fit(TEXTS, labels, dev=(TEXTS, labels))
+    assert classifier.metric == "macro-f1"
+    assert [sorted(row) for row in classifier.predict(TEXTS)] == [sorted(row) for row in labels]
+    classifier.thresholds_ = np.array([1.1, 0.5, -1.0])  # cat never, ran as before, red always
+    classifier.save(tmp_path)
+    found = LabelSupervised.load(tmp_path, device="cpu").predict(TEXTS)
+    assert all("red" in row and "cat" not in row for row in found)
+
+
+def test_probabilities_of_a_teacher(base: str) -> None:
+    training = FAST.model_copy(update={"epochs": 30})
+    soft = np.array([[0.2, 0.8, 0.0] if name == "cat" else [0.6, 0.0, 0.4] for name in ANIMALS])
+    classifier = LabelSupervised(base, classes=["x", "y", "z"], pooling="mean", training=training).fit(TEXTS, soft)
+    assert np.abs(classifier.predict_proba(TEXTS) - soft).max() < 0.1
+
+
+def test_a_stopped_fit_goes_on(base: str, tmp_path: Path) -> None:
+    whole = LabelSupervised(base, training=FAST).fit(TEXTS, ANIMALS).decision_function(TEXTS)
+    done = 0
+
+    class Stop(Exception):
+        pass
+
+    def loss(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        nonlocal done
+        done += 1
+        if done == 17:
+            raise Stop
+        return torch.nn.functional.cross_entropy(found, wanted)
+
+    settings = FAST.model_copy(update={"checkpoint_seconds": 0.0})
+    with pytest.raises(Stop):
+        LabelSupervised(base, training=settings, loss=loss).fit(TEXTS, ANIMALS, folder=tmp_path)
+    again = LabelSupervised(base, training=settings).fit(TEXTS, ANIMALS, folder=tmp_path)
+    assert again.history_ is not None and again.history_.steps == 36
+    np.testing.assert_array_equal(again.decision_function(TEXTS), whole)
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels", "message"),
+    [
+        (["a"], [], "1 texts but 0 labels"),
+        ([], [], "nothing to learn"),
+        (["a"], np.array([[0.5, 0.5]]), "probabilities have no names; give `classes`"),
+    ],
+)
+def test_what_can_not_be_learned(base: str, texts: list[str], labels: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        LabelSupervised(base).fit(texts, labels)
+
+
+def test_what_can_not_be_used(base: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="the label 'fish' is not among the 2 classes"):
+        LabelSupervised(base, classes=["cat", "dog"]).fit(["a cat"], ["fish"])
+    with pytest.raises(ConfigError, match="there is no pooling 'median'; there are: last, first, mean, max"):
+        LabelSupervised(base, pooling="median")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="call fit first"):
+        LabelSupervised(base).predict(["a cat"])
+    with pytest.raises(ConfigError, match=r"there is no head\.json here"):
+        LabelSupervised.load(tmp_path)
+    (tmp_path / "head.json").write_text(json.dumps({"kind": "ls-token"}))
+    with pytest.raises(ConfigError, match="holds a model of kind 'ls-token', not 'ls'"):
+        LabelSupervised.load(tmp_path)
+    with pytest.raises(ConfigError, match="quantized weights need bitsandbytes"):
+        LabelSupervised(base, quantization="4bit").fit(["a cat", "a dog"], ["cat", "dog"])
+    with pytest.raises(ConfigError, match="the adapters don't fit the model"):
+        LabelSupervised(base, lora=LoraSettings(targets=("nonsense",))).fit(["a cat", "a dog"], ["cat", "dog"])
+
+
+SENTENCES = [
+    f"{place} {did} {what} {other}".split()
+    for place in ("Paris", "the cat", "Rome Bonn")
+    for did in ("sat", "ran")
+    for what in ("on the mat", "by")
+    for other in ("Bonn", "tree")
+]
+CITIES = {"Paris", "Rome", "Bonn"}
+
+
+def tags_of(words: list[str]) -> list[str]:
+    tags: list[str] = []
+    for i, word in enumerate(words):
+        tags.append("O" if word not in CITIES else "I-city" if i and words[i - 1] in CITIES else "B-city")
+    return tags
+
+
+@pytest.mark.parametrize("decoding", ["constrained", "repair", "none"])
+def test_the_tagger(base: str, tmp_path: Path, decoding: Any) -> None:
+    tags = [tags_of(words) for words in SENTENCES]
+    training = FAST.model_copy(update={"epochs": 15})
+    tagger = LabelSupervisedTagger(base, decoding=decoding, unmask_from=0, training=training)
+    tagger.fit(SENTENCES, tags, dev=(SENTENCES, tags))
+    assert tagger.classes_ == ["O", "B-city", "I-city"]
+    assert tagger.score(SENTENCES, tags) == 1.0 and tagger.lost_words_ == 0
+    tagger.save(tmp_path)
+    loaded = LabelSupervisedTagger.load(tmp_path, device="cpu")
+    assert loaded.predict(SENTENCES) == tags
+    # words that were cut off are outside, and count
+    loaded.max_length = 1
+    first, second, third = loaded.predict([["Bonn", "Bonn"], ["Bonn"], []])
+    assert (first, third) == ([*second, "O"], [])
+    assert loaded.lost_words_ == 1
+    assert [rows[1:].tolist() for rows in loaded.predict_proba([["Rome", "Bonn"], []])] == [[[1.0, 0.0, 0.0]], []]
+    assert loaded.score([["Rome", "Bonn"]], [["B-city", "I-city"]]) == 0.0
+
+
+def test_words_and_tags_that_do_not_match(base: str) -> None:
+    with pytest.raises(DataError, match="sentence 1 has 2 words but 1 tags"):
+        LabelSupervisedTagger(base).fit([["a", "cat"]], [["O"]])
+    with pytest.raises(DataError, match="'city' is no tag"):
+        LabelSupervisedTagger(base).fit([["Rome"]], [["city"]])
