@@ -1,0 +1,224 @@
+"""From raw texts to a label space, labels, a trained classifier and its evaluation, in one resumable folder.
+
+    labelspace run pipeline                                          # the sample data, no key, no network
+    labelspace run pipeline data=mine.jsonl out=runs/mine            # your texts
+    labelspace run pipeline model=http://localhost:8000/v1#my-llm    # an LLM discovers and labels
+
+Read it from top to bottom: each stage is one call into the library, and may be called alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from labelspace.agents.discover import discover
+from labelspace.agents.labeler import Labeler
+from labelspace.config import Config, to_yaml
+from labelspace.data import find_source, read_predictions, read_records, write_predictions
+from labelspace.errors import ConfigError, DataError
+from labelspace.finetune.linear import LinearHead
+from labelspace.finetune.store import load_classifier, save_model
+from labelspace.metrics import Report, evaluate
+from labelspace.records import Record, derive_id
+from labelspace.runs import RunFolder, file_digest
+from labelspace.space import LabelSpace
+
+
+class PipelineConfig(Config):
+    """What `labelspace run pipeline` reads."""
+
+    data: str = "sample:support"
+    """Texts: a file, a datasets folder, or sample:support."""
+    gold: str | None = None
+    """Records with true labels, joined by id; None takes the labels in `data`, if there are any."""
+    out: Path = Path("runs/pipeline")
+    """Folder of the run."""
+    text_column: str | None = None
+    """Column of the texts; guessed if not given."""
+    label_column: str | None = None
+    """Column of the true labels; guessed if not given."""
+    id_column: str | None = None
+    """Column of the ids; guessed if not given."""
+    model: str = "none"
+    """none, http://host/v1#name, or provider:name."""
+    use_case: str = ""
+    """What the labels are for; an LLM reads it."""
+    space: Path | None = None
+    """A label space to use; None discovers one."""
+    max_labels: int | None = None
+    """At most so many labels are discovered; None lets the data choose."""
+    levels: int = 1
+    """1 for a flat space, 2 for groups of labels."""
+    embedder: str = "tfidf"
+    """tfidf, a sentence-transformers model, or http://host/v1#model."""
+    held_out: float = 0.2
+    """Share of the records that the classifier does not train on."""
+    prompts: Path | None = None
+    """Folder of templates that replace ours by name."""
+    concurrency: str = "auto"
+    """Requests in flight: auto, or a number."""
+    seed: int = 0
+    """Seed of everything random."""
+
+
+def is_held_out(record: Record, share: float) -> bool:
+    """Whether the classifier must not train on a record: its text decides, so copies stay on one side."""
+    return int(derive_id(record.text), 16) < share * 16**16
+
+
+def main(config: PipelineConfig) -> dict[str, Report]:
+    """Run every stage that is not done yet and print a summary.
+
+    Returns:
+        Reports by what they compare: `labels`, `classifier` (held-out records, against gold) and
+        `agreement` (held-out records, the classifier against the labels it stands in for).
+    """
+    if (source := find_source(config.data).path) is None:
+        raise ConfigError("a run reads its data more than once, which standard input can't; name a file")
+    columns = {"text_column": config.text_column, "id_column": config.id_column, "label_column": config.label_column}
+
+    def records() -> Iterator[Record]:
+        return read_records(config.data, **columns)
+
+    with RunFolder(config.out) as run:
+        (run / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
+        journal = None if config.model == "none" else run / "journal.sqlite"
+        shared = config.model_dump(mode="json", include={"model", "use_case", "embedder", "prompts", "seed"})
+        shared |= {"data": file_digest(source), "columns": columns}
+
+        # 1. A label space, discovered in the texts or given.
+        wish = {"max_labels": config.max_labels, "levels": config.levels}
+        given = None if config.space is None else file_digest(config.space)
+        with run.stage("discover", {**shared, **wish, "given": given}, output="space.yaml") as discovered:
+            if discovered.needed:
+                if config.space is not None:
+                    space = LabelSpace.load(config.space)
+                else:
+                    space = discover(
+                        [record.text for record in records()],
+                        model=config.model,
+                        use_case=config.use_case,
+                        max_labels=config.max_labels,
+                        levels=config.levels,
+                        embedder=config.embedder,
+                        journal=journal,
+                        prompts=config.prompts,
+                        seed=config.seed,
+                    )
+                space.save(discovered.path)
+                discovered.figures = {"labels": len(space.leaves)}
+        space = LabelSpace.load(discovered.path)
+
+        # 2. A label of that space for each record.
+        with run.stage("label", {**shared, "space": discovered.digest}, output="labels.jsonl") as labelled:
+            if labelled.needed:
+                labeler = Labeler(
+                    space,
+                    model=config.model,
+                    embedder=config.embedder,
+                    use_case=config.use_case,
+                    prompts=config.prompts,
+                    journal=journal,
+                    concurrency=config.concurrency,
+                )
+                labelled.figures = write_predictions(labelled.path, labeler, records())
+
+        # 3. A cheap classifier that stands in for the labeler, trained on its labels.
+        recipe = {"embedder": config.embedder, "held_out": config.held_out, "seed": config.seed}
+        with run.stage("train", {**recipe, "labels": labelled.digest}, output="model") as trained:
+            if trained.needed:
+                labels = read_records(labelled.path, space=space)
+                rows = [row for row in labels if row.labels and not is_held_out(row, config.held_out)]
+                if len({row.labels for row in rows}) < 2:
+                    raise DataError("has fewer than two labels, so there is nothing to train", path=str(labelled.path))
+                head = LinearHead(config.embedder, multi_label=space.multi_label, seed=config.seed)
+                head.fit([row.text for row in rows], [row.labels if space.multi_label else row.label for row in rows])
+                save_model(trained.path, head, space, {"trained_on": len(rows), "labels_from": config.model})
+                trained.figures = {"rows": len(rows)}
+
+        # 4. Its predictions for all records.
+        with run.stage("predict", {**shared, "model": trained.digest}, output="predictions.jsonl") as predicted:
+            if predicted.needed:
+                predicted.figures = write_predictions(predicted.path, load_classifier(trained.path), records())
+
+        # 5. What labels and classifier are worth: against gold where there is some, and against each other.
+        gold_source = find_source(config.gold).path if config.gold else source
+        inputs = {"predictions": predicted.digest, "labels": labelled.digest, "held_out": config.held_out}
+        inputs |= {"gold": file_digest(gold_source), "columns": columns, "seed": config.seed}
+        with run.stage("evaluate", inputs, output="reports") as evaluated:
+            if evaluated.needed:
+                evaluated.path.mkdir(exist_ok=True)
+                held_out = {record.id for record in records() if is_held_out(record, config.held_out)}
+                for name, report in compare(config, space, held_out).items():
+                    report.save(evaluated.path / f"{name}.json")
+                    (evaluated.path / f"{name}.txt").write_text(report.text() + "\n", encoding="utf-8")
+        reports = {path.stem: Report.load(path) for path in sorted(evaluated.path.glob("*.json"))}
+    click.echo(summary(config, space, run, reports))
+    return reports
+
+
+def compare(config: PipelineConfig, space: LabelSpace, held_out: set[str]) -> dict[str, Report]:
+    """Score labels and classifier against gold, where there is gold, and against each other."""
+    made = {name: list(read_predictions(config.out / f"{name}.jsonl")) for name in ("labels", "predictions")}
+    kept = [prediction for prediction in made["predictions"] if prediction.record_id in held_out]
+    stands_in_for = [
+        Record(prediction.record_id, "", prediction.labels)
+        for prediction in made["labels"]
+        if prediction.labels and prediction.record_id in held_out
+    ]
+    columns = {"label_column": config.label_column, "id_column": config.id_column}
+    gold = [
+        record
+        for record in read_records(config.gold or config.data, needs_text=False, **columns)
+        if record.labels is not None
+    ]
+    reports = {}
+    if gold:
+        # Labels that were discovered have names of their own; a given space may have the gold ones.
+        known = space if {name for record in gold for name in record.labels or ()} <= set(space.names) else None
+        reports["labels"] = evaluate(made["labels"], gold, space=known, seed=config.seed)
+        unseen = [record for record in gold if record.id in held_out]
+        if unseen:
+            reports["classifier"] = evaluate(kept, unseen, space=known, seed=config.seed)
+    if stands_in_for:
+        reports["agreement"] = evaluate(kept, stands_in_for, space=space, seed=config.seed)
+    return reports
+
+
+SHOWN = ("accuracy", "subset_accuracy", "macro_f1", "nmi", "ari", "purity", "one_to_one_f1", "coverage")
+"""Measures of a report that the summary shows."""
+
+
+def summary(config: PipelineConfig, space: LabelSpace, run: RunFolder, reports: dict[str, Report]) -> str:
+    """What was made, what it is worth, where it is, and what to do next."""
+    stages = {name: stage["figures"] for name, stage in run.state["stages"].items()}
+    labels = stages["label"]
+    lines = [
+        "",
+        f"Run in {run.path} (model: {config.model}, embedder: {config.embedder})",
+        f"  space.yaml         {len(space.leaves)} labels: {', '.join(space.leaves[:6])}{', ...' * (len(space) > 6)}",
+        f"  labels.jsonl       {labels['rows']:,} records: {labels['ok']:,} labelled, "
+        f"{labels['abstained']:,} set aside, {labels['failed']:,} failed",
+        f"  model/             linear head, trained on {stages['train']['rows']:,} of them",
+        f"  predictions.jsonl  what it makes of all {stages['predict']['rows']:,}",
+        "  reports/           figures in full, as text and JSON",
+    ]
+    titles = {
+        "labels": "Labels against gold",
+        "classifier": "Classifier against gold, held-out records",
+        "agreement": "Classifier against labels, held-out records",
+    }
+    for name, title in titles.items():
+        if name in reports:
+            report = reports[name]
+            figures = ", ".join(
+                f"{report.measures[key].title} {report.value(key):.3f}" for key in SHOWN if key in report.measures
+            )
+            lines.append(f"{title} ({report.rows.scored:,}): {figures}")
+    lines += ["Next:", f"  labelspace predict {run / 'model'} NEW.jsonl --out predictions.jsonl"]
+    if labels["failed"]:
+        lines.append("  The same command again asks for the failed records once more.")
+    return "\n".join(lines)
