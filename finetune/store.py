@@ -81,14 +81,14 @@ def save_model(folder: str | Path, head: LinearHead, space: LabelSpace, card: Ma
 
 
 def load_classifier(
-    folder: str | Path, *, embedder: str | Embedder | None = None, cache: Path | None = None
+    folder: str | Path, *, embedder: str | Embedder | None = None, cached: bool = True
 ) -> HeadClassifier:
     """Read a model as a `Classifier`.
 
     Args:
         folder: What `save_model` made.
         embedder: Replaces the embedder's specification, for one that has moved; it must be the same model.
-        cache: Folder that keeps embeddings; the user's cache folder if None.
+        cached: Whether to keep embeddings in the user's cache folder.
 
     Raises:
         DataError: The folder is missing, incomplete, damaged, or of another format.
@@ -104,7 +104,7 @@ def load_classifier(
 
             loaded: Embedder = TfidfEmbedder.from_tensors(_under("embedder", tensors), json.loads(vocabulary))
         elif embedder is None or isinstance(embedder, str):
-            loaded = load_embedder(embedder or data["embedder"]["spec"], cache=cache or cache_folder())
+            loaded = load_embedder(embedder or data["embedder"]["spec"], cache=cache_folder() if cached else None)
         else:
             loaded = embedder
         head = LinearHead.from_tensors(_under("head", tensors), data["head"], loaded)

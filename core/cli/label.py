@@ -1,0 +1,148 @@
+"""`labelspace label`: give each record a label of a space."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from labelspace.cli.options import (
+    cache_option,
+    data_options,
+    embedder_option,
+    model_option,
+    prompts_option,
+    seed_option,
+)
+from labelspace.cli.spaces import load_space, space_option
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from labelspace.records import Classifier, Record
+
+EPILOG = """\b
+Without a model, each text gets the label whose name, description and examples are most like it; a file
+is read twice, as labels are first adapted to its texts. With a model, each text is one request. Replies
+are kept in the journal, so the same command goes on after a stop and asks nothing twice.
+
+\b
+Example:
+  labelspace label sample:support --space sample:support --out labels.jsonl"""
+
+
+def _concurrency(_context: click.Context, _option: click.Parameter, given: str) -> int | Literal["auto"]:
+    if given == "auto":
+        return "auto"
+    if not given.isdigit() or int(given) < 1:
+        raise click.BadParameter(f"{given!r} is neither auto nor a number from 1 on")
+    return int(given)
+
+
+@click.command(epilog=EPILOG)
+@click.argument("data")
+@space_option
+@click.option(
+    "--out", required=True, metavar="FILE", help="Where labels go: .jsonl, .csv, .tsv, .parquet; - for stdout."
+)
+@model_option
+@embedder_option
+@cache_option
+@click.option(
+    "--use-case", default="", metavar="TEXT", help="What the labels are for, in a sentence; a model reads it."
+)
+@click.option("--rationale", is_flag=True, help="Have the model give its reason before the label.")
+@prompts_option
+@click.option("--journal", metavar="FILE", help="SQLite file that keeps replies; beside --out if not given.")
+@click.option(
+    "--concurrency",
+    default="auto",
+    show_default=True,
+    callback=_concurrency,
+    help="Requests in flight: auto or a number.",
+)
+@click.option("--budget", metavar="LIMIT", help="The most to spend: '5 USD', '200k tokens' or '1000 calls'.")
+@click.option("--rpm", type=click.FloatRange(min=0, min_open=True), metavar="N", help="The most requests a minute.")
+@click.option("--tpm", type=click.FloatRange(min=0, min_open=True), metavar="N", help="The most tokens a minute.")
+@click.option("--max-errors", type=click.IntRange(min=0), metavar="N", help="Stop after more failed rows than this.")
+@click.option("--retry-failed", is_flag=True, help="Ask again the rows that an earlier run gave up.")
+@data_options
+@seed_option
+def command(
+    *,
+    data: str,
+    space: str,
+    out: str,
+    model: str,
+    embedder: str,
+    cache: bool,
+    use_case: str,
+    rationale: bool,
+    prompts: Path | None,
+    journal: str | None,
+    concurrency: int | Literal["auto"],
+    budget: str | None,
+    rpm: float | None,
+    tpm: float | None,
+    max_errors: int | None,
+    retry_failed: bool,
+    text_column: str | None,
+    label_column: str | None,
+    id_column: str | None,
+    seed: int,
+) -> int:
+    """Give each record of DATA a label of a space.
+
+    DATA is a file, a datasets folder, - for standard input, or sample:support.
+    """
+    from labelspace.cli.summary import say_what_was_made
+    from labelspace.data import count_rows, read_records, write_predictions
+    from labelspace.progress import note
+
+    known = load_space(space)
+
+    def records() -> Iterator[Record]:
+        return read_records(data, text_column=text_column, label_column=label_column, id_column=id_column)
+
+    labeler: Classifier
+    if model == "none":
+        from labelspace.agents.zeroshot import SimilarityLabeler
+        from labelspace.embed import cache_folder, load_embedder
+
+        loaded = load_embedder(embedder, cache=cache_folder() if cache else None)
+        labeler = similar = SimilarityLabeler(known, embedder=loaded, seed=seed)
+        if data != "-":
+            similar.fit_texts(records())
+    else:
+        from labelspace.agents.labeler import Labeler
+
+        if journal is None and out != "-":
+            journal = f"{out}.journal.sqlite"
+        engine: dict[str, Any] = {
+            "budget": budget,
+            "rpm": rpm,
+            "tpm": tpm,
+            "max_errors": max_errors,
+            "retry_failed": retry_failed,
+        }
+        labeler = Labeler(
+            known,
+            model=model,
+            use_case=use_case,
+            rationale=rationale,
+            prompts=prompts,
+            journal=journal,
+            concurrency=concurrency,
+            progress=True,
+            engine=engine,
+        )
+    total = None if data == "-" else count_rows(data)
+    # The engine shows progress of its own.
+    counts = write_predictions(out, labeler, records(), total=total, shown=model == "none")
+    code = say_what_was_made(out, counts)
+    if counts["failed"]:
+        note("The same command with --retry-failed asks for the failed ones again.")
+    if counts["ok"] and out != "-":
+        note(f"Next: labelspace train {out} --space {space} --out model")
+    return code

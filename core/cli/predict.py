@@ -1,0 +1,57 @@
+"""`labelspace predict`: apply a trained classifier."""
+
+from __future__ import annotations
+
+import click
+
+from labelspace.cli.options import cache_option, data_options
+
+EPILOG = """\b
+Example:
+  labelspace train sample:support --space sample:support --out model
+  labelspace predict model sample:support --out predictions.jsonl"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("model", metavar="MODEL_DIR")
+@click.argument("data")
+@click.option(
+    "--out",
+    default="-",
+    show_default=True,
+    metavar="FILE",
+    help="Where predictions go: .jsonl, .csv, .tsv, .parquet; - for stdout.",
+)
+@click.option(
+    "--embedder", metavar="SPEC", help="Where the model's embedder is now, if it has moved since the training."
+)
+@cache_option
+@data_options
+def command(
+    *,
+    model: str,
+    data: str,
+    out: str,
+    embedder: str | None,
+    cache: bool,
+    text_column: str | None,
+    label_column: str | None,
+    id_column: str | None,
+) -> int:
+    """Apply a classifier that `labelspace train` made, in MODEL_DIR, to the records of DATA.
+
+    DATA is a file, a datasets folder, - for standard input, or sample:support.
+    """
+    from labelspace.cli.summary import say_what_was_made
+    from labelspace.data import count_rows, read_records, write_predictions
+    from labelspace.finetune.store import load_classifier
+    from labelspace.progress import note
+
+    classifier = load_classifier(model, embedder=embedder, cached=cache)
+    records = read_records(data, text_column=text_column, label_column=label_column, id_column=id_column)
+    total = None if data == "-" else count_rows(data)
+    counts = write_predictions(out, classifier, records, title="predicting", total=total)
+    code = say_what_was_made(out, counts)
+    if counts["ok"] and out != "-":
+        note(f"Next: labelspace evaluate {out} GOLD")
+    return code

@@ -1,0 +1,34 @@
+"""Label spaces as the command line names them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from labelspace.errors import SpaceError
+from labelspace.space import LabelSpace
+
+SAMPLE = "sample:"
+
+space_option = click.option(
+    "--space", metavar="FILE", help="Label space, YAML or JSON; or sample:support.", required=True
+)
+
+
+def load_space(named: str) -> LabelSpace:
+    """Read a space from a file, or the one of a sample.
+
+    Raises:
+        SpaceError: There is none, or it is not well formed.
+    """
+    if not named.startswith(SAMPLE):
+        return LabelSpace.load(named)
+    import labelspace.sample
+
+    folder = Path(str(labelspace.sample.__file__)).parent
+    name = named.removeprefix(SAMPLE).removesuffix(".space")
+    known = sorted(path.name.removesuffix(".space.yaml") for path in folder.glob("*.space.yaml"))
+    if name not in known:
+        raise SpaceError(f"no sample space {named!r}; there are: {', '.join(SAMPLE + one for one in known)}")
+    return LabelSpace.load(folder / f"{name}.space.yaml")
