@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -50,7 +51,7 @@ class PipelineConfig(Config):
     """A label space to use; None discovers one."""
     max_labels: int | None = None
     """At most so many labels are discovered; None lets the data choose."""
-    levels: int = 1
+    levels: Literal[1, 2] = 1
     """1 for a flat space, 2 for groups of labels."""
     embedder: str = "tfidf"
     """tfidf, a sentence-transformers model, or http://host/v1#model."""
@@ -58,7 +59,7 @@ class PipelineConfig(Config):
     """Share of the records that the classifier does not train on."""
     prompts: Path | None = None
     """Folder of templates that replace ours by name."""
-    concurrency: str = "auto"
+    concurrency: int | Literal["auto"] = "auto"
     """Requests in flight: auto, or a number."""
     seed: int = 0
     """Seed of everything random."""
@@ -78,7 +79,7 @@ def main(config: PipelineConfig) -> dict[str, Report]:
     """
     if (source := find_source(config.data).path) is None:
         raise ConfigError("a run reads its data more than once, which standard input can't; name a file")
-    columns = {"text_column": config.text_column, "id_column": config.id_column, "label_column": config.label_column}
+    columns = config.model_dump(include={"text_column", "label_column", "id_column"})
 
     def records() -> Iterator[Record]:
         return read_records(config.data, **columns)
@@ -130,12 +131,16 @@ def main(config: PipelineConfig) -> dict[str, Report]:
         recipe = {"embedder": config.embedder, "held_out": config.held_out, "seed": config.seed}
         with run.stage("train", {**recipe, "labels": labelled.digest}, output="model") as trained:
             if trained.needed:
-                labels = read_records(labelled.path, space=space)
-                rows = [row for row in labels if row.labels and not is_held_out(row, config.held_out)]
+                made = read_records(labelled.path, space=space)
+                rows = [row for row in made if row.labels and not is_held_out(row, config.held_out)]
                 if len({row.labels for row in rows}) < 2:
                     raise DataError("has fewer than two labels, so there is nothing to train", path=str(labelled.path))
                 head = LinearHead(config.embedder, multi_label=space.multi_label, seed=config.seed)
-                head.fit([row.text for row in rows], [row.labels if space.multi_label else row.label for row in rows])
+                texts = [row.text for row in rows]
+                head.fit(
+                    texts,
+                    [row.labels or () for row in rows] if space.multi_label else [row.label or "" for row in rows],
+                )
                 save_model(trained.path, head, space, {"trained_on": len(rows), "labels_from": config.model})
                 trained.figures = {"rows": len(rows)}
 
@@ -145,9 +150,9 @@ def main(config: PipelineConfig) -> dict[str, Report]:
                 predicted.figures = write_predictions(predicted.path, load_classifier(trained.path), records())
 
         # 5. What labels and classifier are worth: against gold where there is some, and against each other.
-        gold_source = find_source(config.gold).path if config.gold else source
+        gold = file_digest(find_source(config.gold).path or source) if config.gold else shared["data"]
         inputs = {"predictions": predicted.digest, "labels": labelled.digest, "held_out": config.held_out}
-        inputs |= {"gold": file_digest(gold_source), "columns": columns, "seed": config.seed}
+        inputs |= {"gold": gold, "columns": columns, "seed": config.seed}
         with run.stage("evaluate", inputs, output="reports") as evaluated:
             if evaluated.needed:
                 evaluated.path.mkdir(exist_ok=True)
@@ -169,12 +174,10 @@ def compare(config: PipelineConfig, space: LabelSpace, held_out: set[str]) -> di
         for prediction in made["labels"]
         if prediction.labels and prediction.record_id in held_out
     ]
-    columns = {"label_column": config.label_column, "id_column": config.id_column}
-    gold = [
-        record
-        for record in read_records(config.gold or config.data, needs_text=False, **columns)
-        if record.labels is not None
-    ]
+    truth = read_records(
+        config.gold or config.data, label_column=config.label_column, id_column=config.id_column, needs_text=False
+    )
+    gold = [record for record in truth if record.labels is not None]
     reports = {}
     if gold:
         # Labels that were discovered have names of their own; a given space may have the gold ones.
