@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import get_args
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from labelspace.finetune.losses import (
     focal,
     positive_weight,
 )
+from labelspace.finetune.losses_choice import MultiLoss, SingleLoss, loss_of
 from labelspace.finetune.losses_longtail import (
     Comic,
     head_tail_balance,
@@ -481,3 +483,16 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         cross_entropy(torch.zeros(2, 3), torch.zeros(2, 3), class_weight=torch.ones(3))
     with pytest.raises(ConfigError, match="share"):
         mixed_consistency(torch.zeros(2, 3), torch.zeros(2, 3), torch.ones(2, 3), share=1.0)
+
+
+@pytest.mark.parametrize(("multi_label", "names"), [(False, get_args(SingleLoss)), (True, get_args(MultiLoss))])
+def test_every_loss_has_a_name(multi_label: bool, names: tuple[str, ...]) -> None:
+    soft = {"distillation", "candidates"}
+    for name in names:
+        targets = torch.tensor(MANY).float() if multi_label or name in soft else ONE
+        logits = torch.tensor(Z, requires_grad=True)
+        value = loss_of(name, COUNTS, multi_label=multi_label)(logits, targets)
+        value.backward()
+        assert value.ndim == 0 and torch.isfinite(value) and logits.grad.any()
+    with pytest.raises(ConfigError, match=f"no loss 'hinge'.*{names[0]}, {names[1]}"):
+        loss_of("hinge", COUNTS, multi_label=multi_label)
