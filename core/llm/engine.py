@@ -165,7 +165,7 @@ class Engine:
         try:
             await self.model.close()
         finally:
-            await self.journal.close()
+            self.journal.close()
 
     async def _let_end(self, task: Task[Any, Any] | None) -> None:
         """Wait for a task's calls in flight, which are paid; its workers that only wait are sent home."""

@@ -1,8 +1,13 @@
 """The journal of a run: every paid reply under the hash of what shaped it, in one SQLite file.
 
 It is the cache and the resume at once. Rows are only ever added; the newest row of a key counts.
-A writer thread commits whatever has come together since its last commit. A call counts as in
+What came in during one turn of the event loop is committed together at its end. A call counts as in
 flight until its reply is committed, so a killed process repays no more than it had in flight.
+
+A commit goes to the operating system, not through to the disk (WAL, synchronous=NORMAL): it survives
+the death of the process, and a power cut may cost the last seconds but never the file. That takes
+0.1 ms, less than to hand rows to a writer thread and wait for it (3 to 8% of the rows a second, on two
+busy cores).
 """
 
 from __future__ import annotations
@@ -10,12 +15,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, SimpleQueue
 
 from labelspace.errors import JournalError
 from labelspace.llm.lock import FileLock
@@ -95,31 +98,22 @@ class Journal:
         self._lock = None if self.path is None else FileLock.take(self.path)
         self._fresh: list[_Entry] = []
         self._uncommitted: dict[bytes, bytes] = {}
-        self._queue: SimpleQueue[list[_Entry] | None] = SimpleQueue()
         self.ending: JournalError | None = None
         """The disk is full: what is in flight can still be stored, more should not be asked."""
         self._broken: JournalError | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
         try:
-            # Without a file there is one connection for both threads: they never use it at the same time.
-            self._writer = self._open()
-            self._reader = self._writer if self.path is None else self._open()
-            self._guard = threading.Lock()
-            self._reading = self._guard if self.path is None else threading.Lock()
-            self._writer.executescript(_SCHEMA)
-            self.about = Memory(self._keep, self._reader.execute("SELECT name, value FROM about"))
+            self._file = self._open()
+            self._file.executescript(_SCHEMA)
+            self.about = Memory(self._keep, self._file.execute("SELECT name, value FROM about"))
             self._check_layout()
             self.spent = {
                 row[0]: Spent(*row[1:])
-                for row in self._reader.execute(
-                    "SELECT model, calls, prompt_tokens, completion_tokens, money FROM spent"
-                )
+                for row in self._file.execute("SELECT model, calls, prompt_tokens, completion_tokens, money FROM spent")
             }
             # A damaged tree shows at its ends first; a full check would read gigabytes.
             for order in ("ASC", "DESC"):
-                self._reader.execute(f"SELECT key, data FROM calls ORDER BY id {order} LIMIT 1").fetchone()
-                self._reader.execute(f"SELECT key FROM calls ORDER BY key {order} LIMIT 1").fetchone()
+                self._file.execute(f"SELECT key, data FROM calls ORDER BY id {order} LIMIT 1").fetchone()
+                self._file.execute(f"SELECT key FROM calls ORDER BY key {order} LIMIT 1").fetchone()
         except sqlite3.Error as error:
             self.let_go()
             raise self._explain(error) from error
@@ -169,12 +163,11 @@ class Journal:
         found: dict[bytes, bytes] = {}
         waiting = self._uncommitted
         try:
-            with self._reading:
-                for start in range(0, len(keys), _CHUNK):
-                    chunk = keys[start : start + _CHUNK]
-                    marks = ",".join("?" * len(chunk))
-                    query = f"SELECT key, data FROM calls WHERE key IN ({marks}) ORDER BY id"
-                    found.update(self._reader.execute(query, chunk))
+            for start in range(0, len(keys), _CHUNK):
+                chunk = keys[start : start + _CHUNK]
+                marks = ",".join("?" * len(chunk))
+                query = f"SELECT key, data FROM calls WHERE key IN ({marks}) ORDER BY id"
+                found.update(self._file.execute(query, chunk))
         except sqlite3.Error as error:
             raise self._explain(error) from error
         if waiting:
@@ -183,15 +176,13 @@ class Journal:
 
     def _keep(self, name: str, value: str) -> None:
         try:
-            with self._guard:
-                self._writer.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, value))
+            self._file.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, value))
         except sqlite3.Error as error:
             raise self._explain(error) from error
 
     def count(self) -> int:
         """How many entries there are."""
-        with self._reading:
-            return int(self._reader.execute("SELECT COUNT(*) FROM calls").fetchone()[0])
+        return int(self._file.execute("SELECT COUNT(*) FROM calls").fetchone()[0])
 
     # -- writing -----------------------------------------------------------------------------
 
@@ -207,11 +198,7 @@ class Journal:
             model: Whose account `spent` goes to.
             spent: What it cost.
         """
-        loop = self._loop
-        if loop is None:
-            loop = self._loop = asyncio.get_running_loop()
-            self._thread = threading.Thread(target=self._write_all, name="journal", daemon=True)
-            self._thread.start()
+        loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         if self._broken is not None:
             done.set_exception(self._broken)
@@ -219,36 +206,15 @@ class Journal:
         if key is not None:
             self._uncommitted[key] = data
         if not self._fresh:
-            # Once a turn of the loop: replies that came in together are committed together.
-            loop.call_soon(self._hand_over)
+            loop.call_soon(self._commit)
         self._fresh.append(_Entry(key, purpose, data, model, spent, done))
         return done
 
-    def _hand_over(self) -> None:
-        if self._fresh:
-            self._queue.put(self._fresh)
-            self._fresh = []
-
-    def _write_all(self) -> None:
-        """Body of the writer thread."""
-        queue, ended = self._queue, False
-        while not ended:
-            entries: list[_Entry] = []
-            more = queue.get()
-            while more is not None:
-                entries += more
-                try:
-                    more = queue.get_nowait()
-                except Empty:
-                    break
-            else:
-                ended = True
-            error = self._commit(entries) if entries else None
-            if self._loop is not None and not self._loop.is_closed():
-                with contextlib.suppress(RuntimeError):  # closed just now: nobody waits any more
-                    self._loop.call_soon_threadsafe(self._settle, entries, error)
-
-    def _commit(self, entries: list[_Entry]) -> JournalError | None:
+    def _commit(self) -> None:
+        """Write what has come together, and tell those who wait for it."""
+        entries, self._fresh = self._fresh, []
+        if not entries:
+            return
         now = int(time.time())
         rows = [(entry.key, now, entry.purpose, entry.data) for entry in entries if entry.key is not None]
         spent: dict[str, Spent] = {}
@@ -256,64 +222,56 @@ class Journal:
             if entry.spent is not None:
                 spent.setdefault(entry.model, Spent()).add(entry.spent)
         accounts = [(name, s.calls, s.prompt_tokens, s.completion_tokens, s.money) for name, s in spent.items()]
-        for ballast in (True, False):
+        try:
             try:
                 self.write(rows, accounts)
             except sqlite3.Error as error:
-                with contextlib.suppress(sqlite3.Error), self._guard:
-                    if self._writer.in_transaction:
-                        self._writer.execute("ROLLBACK")
                 # The lock file holds some space for this moment: what is paid is still written.
-                if not (ballast and self._lock is not None and self._lock.drop_ballast()):
-                    return self._explain(error)
+                if self._lock is None or not self._lock.drop_ballast():
+                    raise
                 self.ending = self._explain(error)
-            else:
-                return None
-        return None
+                self.write(rows, accounts)
+        except sqlite3.Error as error:
+            self._broken = self.ending = self._explain(error)
+        for entry in entries:
+            if entry.key is not None and self._uncommitted.get(entry.key) is entry.data:
+                del self._uncommitted[entry.key]
+            if not entry.done.done():
+                if self._broken is None:
+                    entry.done.set_result(None)
+                else:
+                    entry.done.set_exception(self._broken)
+        if self._broken is None:
+            for name, cost in spent.items():
+                self.spent.setdefault(name, Spent()).add(cost)
 
     def write(
         self, rows: list[tuple[bytes, int, str, bytes]], accounts: list[tuple[str, int, int, int, float]]
     ) -> None:
         """Commit rows and accounts, all or none."""
-        with self._guard:
-            self._writer.execute("BEGIN")
-            self._writer.executemany(_ADD, rows)
-            self._writer.executemany(_SPEND, accounts)
-            self._writer.execute("COMMIT")
-
-    def _settle(self, entries: list[_Entry], error: JournalError | None) -> None:
-        self._broken = self._broken or error
-        self.ending = self.ending or error
-        for entry in entries:
-            if error is None:
-                if entry.key is not None and self._uncommitted.get(entry.key) is entry.data:
-                    del self._uncommitted[entry.key]
-                if entry.spent is not None:
-                    self.spent.setdefault(entry.model, Spent()).add(entry.spent)
-            if not entry.done.done():
-                if error is None:
-                    entry.done.set_result(None)
-                else:
-                    entry.done.set_exception(error)
+        try:
+            self._file.execute("BEGIN")
+            self._file.executemany(_ADD, rows)
+            self._file.executemany(_SPEND, accounts)
+            self._file.execute("COMMIT")
+        except sqlite3.Error:
+            with contextlib.suppress(sqlite3.Error):
+                if self._file.in_transaction:
+                    self._file.execute("ROLLBACK")
+            raise
 
     # -- closing -----------------------------------------------------------------------------
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Commit what is waiting, then let the file go."""
-        if self._thread is not None:
-            self._hand_over()
-            self._queue.put(None)
-            await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
-            await asyncio.sleep(0)
-            self._thread = None
+        self._commit()
         self.let_go()
 
     def let_go(self) -> None:
-        """Close the file without waiting for anything."""
-        for name in ("_reader", "_writer"):
-            connection: sqlite3.Connection | None = getattr(self, name, None)
-            if connection is not None:
-                with contextlib.suppress(sqlite3.Error):
-                    connection.close()
+        """Close the file as it is."""
+        file: sqlite3.Connection | None = getattr(self, "_file", None)
+        if file is not None:
+            with contextlib.suppress(sqlite3.Error):
+                file.close()
         if self._lock is not None:
             self._lock.release()

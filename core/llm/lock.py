@@ -43,6 +43,8 @@ class FileLock:
             holder = os.read(descriptor, 20).split(b"\0")[0].strip()
             os.close(descriptor)
             who = f"process {int(holder)}" if holder.isdigit() else "another process"
+            if who == f"process {os.getpid()}":
+                who = "this process already"
             raise JournalError(
                 f"{guarded} is in use by {who}; wait for it to end, or name another journal or run folder"
             ) from None

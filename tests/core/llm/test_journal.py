@@ -302,3 +302,27 @@ def test_no_key_is_stored(server: Any, tmp_path: Path, monkeypatch: pytest.Monke
     assert "secret" not in json.dumps(stats)
     for file in tmp_path.iterdir():
         assert b"secret" not in file.read_bytes()
+
+
+def test_on_a_really_full_disk_everything_paid_is_kept(server: Any, tmp_path: Path) -> None:
+    answer = sys.modules[type(server).__module__].Answer
+    server.script = lambda body, count: answer(delay=0.002)
+    mount, kept = tmp_path / "small", tmp_path / "kept"
+    mount.mkdir()
+    kept.mkdir()
+    script = (
+        f"mount -t tmpfs -o size=2560k tmpfs {mount} || exit 77; "
+        f'"$@" {mount}/j.sqlite 20000; cp {mount}/j.sqlite* {kept}/'
+    )
+    command = ["unshare", "-rm", "sh", "-c", script, "sh", sys.executable, "-c", CLIENT, server.url]
+    try:
+        full = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    except FileNotFoundError:
+        pytest.skip("needs unshare")
+    if full.returncode == 77 or "unshare" in full.stderr:
+        pytest.skip("may not mount a small disk here")
+    assert full.stdout.startswith("JournalError"), full.stdout + full.stderr
+    assert "the disk is full" in full.stdout
+    journal = Journal(kept / "j.sqlite")
+    assert 50 < journal.count() == len(server.bodies) < 20_000
+    journal.let_go()
