@@ -42,7 +42,7 @@ class LabelSupervised(TextHead):
         dropout: float = 0.0,
         bias: bool = False,
         pos_weight: bool = False,
-        loss: Loss | None = None,
+        loss: Loss | str | None = None,
         metric: Metric | None = None,
         max_length: int = 256,
         dtype: Dtype = "float32",
@@ -63,7 +63,7 @@ class LabelSupervised(TextHead):
             dropout: Before the head.
             bias: Whether the head has one; transformers' classifiers of decoders have none.
             pos_weight: Multi-label: weigh each label by how rare it is.
-            loss: Another loss: logits and targets to their mean loss.
+            loss: Name of another loss (see `losses_choice`), or a function of logits and targets to their mean loss.
             metric: Score on dev; accuracy, or macro-F1 if multi-label.
             max_length: Tokens read of a text.
             dtype: Of the weights in memory.

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.nn import functional
 
 from labelspace.errors import DataError
 from labelspace.finetune.adapters import LoraSettings, Tuning
@@ -21,6 +20,7 @@ from labelspace.finetune.align import encode_texts
 from labelspace.finetune.backbone import Dtype, Quantization
 from labelspace.finetune.batches import Example
 from labelspace.finetune.finetuned import FineTuned
+from labelspace.finetune.losses_choice import loss_of
 from labelspace.finetune.pooling import Pooling, check_pooling
 from labelspace.finetune.targets import Labels, Metric, as_targets, find_classes, score
 from labelspace.finetune.train_settings import TrainSettings
@@ -41,7 +41,7 @@ class TextHead(FineTuned, ABC):
         tuning: Tuning,
         lora: LoraSettings | None,
         pos_weight: bool,
-        loss: Loss | None,
+        loss: Loss | str | None,
         metric: Metric | None,
         max_length: int,
         dtype: Dtype,
@@ -100,7 +100,7 @@ class TextHead(FineTuned, ABC):
         targets = as_targets(labels, self.classes_, multi_label=self.multi_label)
         self._prepare()
         examples = [Example(ids, target) for ids, target in zip(self._encode(texts), targets, strict=True)]
-        loss = self.loss or default_loss(targets, multi_label=self.multi_label, pos_weight=self.pos_weight)
+        loss = self._loss_for(targets)
         self._train(examples, loss, None if dev is None else self._scorer(*dev), folder)
         return self
 
@@ -121,6 +121,13 @@ class TextHead(FineTuned, ABC):
             return [self.classes_[i] for i in probabilities.argmax(axis=1)]
         return [[self.classes_[i] for i in np.flatnonzero(row >= self.thresholds_)] for row in probabilities]
 
+    def _loss_for(self, targets: npt.NDArray[Any]) -> Loss:
+        if self.loss is not None and not isinstance(self.loss, str):
+            return self.loss
+        several = "pos-weight" if self.pos_weight else "bce"
+        name = self.loss or (several if self.multi_label else "cross-entropy")
+        return loss_of(name, counts_of(targets, len(self.classes_)), multi_label=self.multi_label)
+
     def _learned(self, data: dict[str, Any] | None = None) -> dict[str, Any]:
         if data is not None:
             self.thresholds_ = np.asarray(data["thresholds"], dtype=np.float64)
@@ -140,23 +147,8 @@ class TextHead(FineTuned, ABC):
         return lambda: score(self._logits(examples), targets, metric=self.metric, multi_label=self.multi_label)
 
 
-def default_loss(targets: npt.NDArray[Any], *, multi_label: bool, pos_weight: bool) -> Loss:
-    """Cross-entropy, or binary cross-entropy of each label.
-
-    Args:
-        targets: As `as_targets` makes them.
-        multi_label: Whether labels are independent.
-        pos_weight: Weigh a label's positives by count of the commonest label over its own (PTEC).
-    """
-    if not multi_label:
-        return functional.cross_entropy
-    weight: torch.Tensor | None = None
-    if pos_weight:
-        counts = torch.from_numpy(targets).sum(dim=0)
-        weight = counts.max() / counts.clamp(min=1)
-
-    def loss(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-        on_device = None if weight is None else weight.to(logits.device)
-        return functional.binary_cross_entropy_with_logits(logits, wanted, pos_weight=on_device)
-
-    return loss
+def counts_of(targets: npt.NDArray[Any], labels: int) -> list[int]:
+    """Training rows of each label; shares are summed."""
+    if targets.ndim == 1:
+        return [int(count) for count in np.bincount(targets, minlength=labels)]
+    return [round(float(total)) for total in targets.sum(axis=0)]

@@ -58,7 +58,7 @@ def train(
     if settings.gradient_checkpointing:
         _checkpoint_gradients(model)
     model.to(accelerator.device)
-    optimizer = torch.optim.AdamW(_groups(model, settings))
+    optimizer = torch.optim.AdamW(_groups(model, settings), fused=accelerator.device.type == "cuda")
     rates = [group["lr"] for group in optimizer.param_groups]
     wrapped, optimizer = accelerator.prepare(model, optimizer)
     keeper = _Keeper(
