@@ -87,7 +87,10 @@ class LabelTrie:
         Where several readings are possible, it is that of the fewest labels.
         """
         complete = [reading.done for reading in self._readings(answer) if reading.at is None]
-        return list(min(complete, key=lambda done: len(done))) if complete else None
+        if not complete:
+            return None
+        shortest = min(complete, key=len)
+        return list(shortest)
 
     def write(self, labels: Sequence[int]) -> list[int]:
         """Tokens of the answer that names these labels, in their order."""
