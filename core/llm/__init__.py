@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from labelspace.llm.connect import connect
-from labelspace.llm.engine import Engine, Unreadable
+from labelspace.llm.engine import Engine, Stopped, Unreadable
 from labelspace.llm.estimate import Estimate
 from labelspace.llm.request import ChatModel, Message, Outcome, Reply, ReplyError, Request, TokenLogprob
 from labelspace.llm.scores import choice_distribution
@@ -20,6 +20,7 @@ __all__ = [
     "ReplyError",
     "Request",
     "ScriptedLLM",
+    "Stopped",
     "TokenLogprob",
     "Unreadable",
     "choice_distribution",

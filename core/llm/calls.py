@@ -96,12 +96,12 @@ class Caller:
                 if waited > self._patience:
                     return Failure("busy", f"{failure.reason}, for {waited:.0f} s")
                 if failure.retry_after is None:
-                    await asyncio.sleep(backoff(tries))
+                    await asyncio.sleep(backoff(tries - 1))
             elif failure.kind == "broken":
                 broken += 1
                 if broken > self._retries:
                     return Failure("broken", f"{failure.reason}; tried {broken} times")
-                await asyncio.sleep(backoff(broken))
+                await asyncio.sleep(backoff(broken - 1))
             elif failure.kind == "rejected" and refused < min(_SECOND_LOOKS, self._retries):
                 refused += 1
                 await asyncio.sleep(0.02 * refused)

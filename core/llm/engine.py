@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, cast
@@ -42,6 +43,10 @@ _READ = 256
 
 class Unreadable(ModelError):
     """A model did not say what was asked, also after it was shown what was wrong."""
+
+
+class Stopped(ModelError):
+    """Too many rows failed: going on would be money for nothing. What is paid is kept."""
 
 
 class Engine:
@@ -283,6 +288,31 @@ class Engine:
             if window:
                 await self._abandon(task)
 
+    def known(
+        self,
+        items: Iterable[Item],
+        make_request: Callable[[Item], Request],
+        parse: Callable[[Reply, Item], Value],
+        *,
+        shorten: Callable[[Item, int], Request | None] | None = None,
+    ) -> Iterator[Outcome[Item, Value] | None]:
+        """What the journal alone tells of each item: its outcome, or None where something would have to be asked.
+
+        For the rows that are left when a run has stopped early. Nothing is sent; arguments as for `map`.
+        """
+        task: Task[Item, Value] = Task(parse, shorten, "")
+        silent, left = Progress("", shown=False), iter(items)
+        while taken := list(islice(left, _READ)):
+            rows = [Row(task, item, make_request(item)) for item in taken]
+            for row in rows:
+                row.hash(self.model, self._caller.form)
+            found = self.journal.find([row.key for row in rows])
+            for row in rows:
+                self._replay(row, found.get(row.key))
+                if row.outcome is not None:
+                    self._count(row.outcome, silent)
+                yield row.outcome
+
     def estimate(self, items: Iterable[Item], make_request: Callable[[Item], Request]) -> Estimate:
         """What `map` over these items would ask and cost; nothing is sent."""
         return estimate(self.model, self.journal, items, make_request, price=self.price)
@@ -509,7 +539,7 @@ class Engine:
             why = f"{task.failed_in_row} rows failed one after the other"
         else:
             return
-        raise ModelError(f"stopped: {why}; the last one: {outcome.reason}; everything paid is kept")
+        raise Stopped(f"stopped: {why}; the last one: {outcome.reason}; everything paid is kept")
 
 
 def _ahead(limit: int) -> int:

@@ -125,5 +125,5 @@ class Pause:
 
 
 def backoff(tries: int, *, longest: float = 30.0) -> float:
-    """Seconds before try number `tries` + 1: doubling from half a second, with jitter."""
+    """Seconds to wait after `tries` earlier waits: doubling from a quarter of a second, with jitter."""
     return float(min(longest, 0.25 * 2 ** min(tries, 10)) * random.uniform(0.5, 1.0))
