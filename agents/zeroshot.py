@@ -44,7 +44,7 @@ def label_texts(label: Label) -> list[tuple[str, float]]:
     """
     name = speak(label.name)
     texts = [(name, 1.0)]
-    if description := _EXCLUDED.sub("", label.description).strip():
+    if description := " ".join(_EXCLUDED.sub("", label.description).split()):
         texts += [(description, 1.0), (f"{name}: {description}", 1.0)]
     elif label.parent:
         texts.append((f"{speak(label.parent)}: {name}", 1.0))
