@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from labelspace.llm.connect import connect
-from labelspace.llm.engine import Engine, Stopped, Unreadable
+from labelspace.llm.engine import Engine
 from labelspace.llm.estimate import Estimate
-from labelspace.llm.request import ChatModel, Message, Outcome, Reply, ReplyError, Request, TokenLogprob
+from labelspace.llm.request import (
+    ChatModel,
+    Message,
+    Outcome,
+    Reply,
+    ReplyError,
+    Request,
+    Stopped,
+    TokenLogprob,
+    Unreadable,
+)
 from labelspace.llm.scores import choice_distribution
 from labelspace.llm.scripted import ScriptedLLM
 from labelspace.llm.sync import iterate, run

@@ -20,33 +20,19 @@ from labelspace.errors import ConfigError, ModelError
 from labelspace.llm.budget import Budget, Cap
 from labelspace.llm.calls import Caller
 from labelspace.llm.connect import connect
-from labelspace.llm.entries import unpack
 from labelspace.llm.estimate import Estimate, estimate
 from labelspace.llm.journal import Journal, Spent
 from labelspace.llm.limits import Concurrency
 from labelspace.llm.prices import Price, find_price
-from labelspace.llm.request import ChatModel, Item, Outcome, Reply, Request, Value
+from labelspace.llm.request import ChatModel, Item, Outcome, Reply, Request, Unreadable, Value
 from labelspace.llm.rows import Row, Task
 from labelspace.llm.source import Source
 from labelspace.llm.stats import Stats
+from labelspace.llm.workers import Workers
 from labelspace.progress import Progress
 
-FAILED_AT_START = 20
-"""So many rows failed at the start, and none done: the run stops."""
-FAILED_IN_ROW = 100
-"""So many rows failed one after the other, at any time: the run stops."""
-GRACE = 30.0
-"""Seconds that calls in flight get to end when a run is stopped: they are paid."""
 _READ = 256
 """Items read and looked up together."""
-
-
-class Unreadable(ModelError):
-    """A model did not say what was asked, also after it was shown what was wrong."""
-
-
-class Stopped(ModelError):
-    """Too many rows failed: going on would be money for nothing. What is paid is kept."""
 
 
 class Engine:
@@ -103,15 +89,8 @@ class Engine:
         self.price: Price | None = None
         self._path, self._cap, self._prices = journal, Cap.parse(budget), prices
         self._settings = {"retries": retries, "patience": patience, "rpm": rpm, "tpm": tpm}
-        self._repairs, self._max_errors, self._retry_failed = repairs, max_errors, retry_failed
+        self._bounds = {"repairs": repairs, "max_errors": max_errors, "retry_failed": retry_failed}
         self._shows, self._look_ahead = progress, look_ahead
-        self._todo: deque[Row[Any, Any]] = deque()
-        self._claims: dict[bytes, list[asyncio.Future[None]] | None] = {}
-        self._renewed: set[bytes] = set()
-        self._workers: dict[asyncio.Task[None], Row[Any, Any] | None] = {}
-        self._staff = 0
-        self._tasks: set[Task[Any, Any]] = set()
-        self._fatal: BaseException | None = None
         self._remarked = 0.0
 
     # -- opening and closing -----------------------------------------------------------------
@@ -137,6 +116,7 @@ class Engine:
                 budget=self._make_budget(),
                 **cast("Any", self._settings),
             )
+            self._workers = Workers(self._caller, **cast("Any", self._bounds))
         except BaseException:
             await self._close()
             raise
@@ -160,9 +140,8 @@ class Engine:
     ) -> None:
         """Let calls in flight end, commit their replies, close."""
         self._caller.stopped = True
-        self._todo.clear()
         try:
-            await self._let_end(None)
+            await self._workers.let_end(None)
         finally:
             await self._close()
 
@@ -171,20 +150,6 @@ class Engine:
             await self.model.close()
         finally:
             self.journal.close()
-
-    async def _let_end(self, task: Task[Any, Any] | None) -> None:
-        """Wait for a task's calls in flight, which are paid; its workers that only wait are sent home."""
-        end = time.monotonic() + GRACE
-        while True:
-            at_work = [worker for worker, row in self._workers.items() if task is None or (row and row.task is task)]
-            if not at_work:
-                break
-            for worker in at_work:
-                if worker not in self._caller.paying or time.monotonic() > end:
-                    worker.cancel()
-            await asyncio.wait(at_work, timeout=0.05)
-        for _ in range(min(len(self._todo), self.concurrency.limit)):
-            self._hire()
 
     # -- asking ------------------------------------------------------------------------------
 
@@ -251,7 +216,7 @@ class Engine:
         window: deque[Row[Item, Value]] = deque()
         coming: asyncio.Future[list[Item]] | None = None
         error: Exception | None = None
-        self._tasks.add(task)
+        self._workers.tasks.add(task)
         try:
             with Progress(purpose, total=total or source.total, shown=self._shows and shown) as bar:
                 while True:
@@ -259,8 +224,8 @@ class Engine:
                         window.popleft()
                         self._count(outcome, bar)
                         yield outcome
-                    if self._fatal is not None:
-                        raise self._fatal
+                    if self._workers.fatal is not None:
+                        raise self._workers.fatal
                     ahead = self._look_ahead or _ahead(self.concurrency.limit)
                     room = min(_READ, ahead - len(window))
                     if coming is None and not source.ended and (room == _READ or 2 * room > ahead):
@@ -272,7 +237,7 @@ class Engine:
                         except Exception as failure:  # raised below, after what was read before it
                             taken, error = [], failure
                         coming = None
-                        self._admit(task, taken, make_request, window)
+                        self._workers.admit(task, taken, make_request, window)
                     elif window:
                         await self._first_of(task, window, coming)
                     elif error is not None:
@@ -281,12 +246,12 @@ class Engine:
                         return
         finally:
             task.stopped = True
-            self._tasks.discard(task)
+            self._workers.tasks.discard(task)
             source.close()
             if coming is not None:
                 coming.cancel()
             if window:
-                await self._abandon(task)
+                await self._workers.abandon(task)
 
     def known(
         self,
@@ -308,7 +273,7 @@ class Engine:
                 row.hash(self.model, self._caller.form)
             found = self.journal.find([row.key for row in rows])
             for row in rows:
-                self._replay(row, found.get(row.key))
+                self._workers.replay(row, found.get(row.key))
                 if row.outcome is not None:
                     self._count(row.outcome, silent)
                 yield row.outcome
@@ -356,63 +321,6 @@ class Engine:
         finally:
             task.awaited = task.waiter = None
 
-    async def _abandon(self, task: Task[Any, Any]) -> None:
-        """Give up what is left of a task, save what is in flight."""
-        left = deque(row for row in self._todo if row.task is not task)
-        for row in self._todo:
-            if row.task is task and row.claimed:
-                self._release(row)
-        self._todo = left
-        await self._let_end(task)
-
-    # -- from items to rows ------------------------------------------------------------------
-
-    def _admit(
-        self,
-        task: Task[Item, Value],
-        items: list[Item],
-        make_request: Callable[[Item], Request],
-        window: deque[Row[Item, Value]],
-    ) -> None:
-        """Make rows of items: replay what the journal has, hand the rest to the workers."""
-        rows = []
-        for item in items:
-            row = Row(task, item, make_request(item))
-            row.hash(self.model, self._caller.form)
-            rows.append(row)
-        found = self.journal.find([row.key for row in rows])
-        for row in rows:
-            window.append(row)
-            if row.key not in self._claims:
-                self._replay(row, found.get(row.key))
-                if row.outcome is not None:
-                    continue
-                # From here to its commit the same question in another row waits for this one.
-                if row.key not in self._claims:
-                    self._claims[row.key] = None
-                    row.claimed = True
-            self._todo.append(row)
-            self._hire()
-
-    def _replay(self, row: Row[Any, Any], data: bytes | None) -> None:
-        """Take a row as far as the journal goes."""
-        while data is not None:
-            answer = unpack(data)
-            self.stats.reused_replies += isinstance(answer, Reply)
-            row.advance(answer, self._repairs)
-            if row.outcome is not None and not (row.outcome.status == "failed" and self._may_retry(row)):
-                self.stats.reused += 1
-                return
-            if row.outcome is not None:
-                row.start_over()
-                row.hash(self.model, self._caller.form)
-                return
-            row.hash(self.model, self._caller.form)
-            data = None if row.key in self._claims else self.journal.find([row.key]).get(row.key)
-
-    def _may_retry(self, row: Row[Any, Any]) -> bool:
-        return self._retry_failed and not row.fresh
-
     def _count(self, outcome: Outcome[Any, Any], bar: Progress) -> None:
         stats = self.stats
         stats.rows += 1
@@ -428,118 +336,6 @@ class Engine:
                 self._remarked = now
                 remark = stats.remark(priced=self.price is not None)
             bar.advance(1, remark=remark)
-
-    # -- the workers -------------------------------------------------------------------------
-
-    def _hire(self) -> None:
-        if self._staff < self.concurrency.limit and self._fatal is None:
-            self._staff += 1
-            worker = asyncio.get_running_loop().create_task(self._work())
-            self._workers[worker] = None
-            worker.add_done_callback(self._workers.pop)
-
-    async def _work(self) -> None:
-        """Answer rows until there are none, or fewer workers are wanted."""
-        me = asyncio.current_task()
-        assert me is not None
-        try:
-            while self._todo and self._fatal is None and self._staff <= self.concurrency.limit:
-                row = self._workers[me] = self._todo.popleft()
-                await self._answer(row)
-                if row is row.task.awaited:
-                    row.task.wake()
-                if self._todo:
-                    self._hire()
-        except Exception as error:  # raised to whoever reads the results
-            self._stop(error)
-        finally:
-            self._staff -= 1
-
-    def _stop(self, error: Exception) -> None:
-        """Send nothing more, and tell who waits."""
-        self._fatal = self._fatal or error
-        self._caller.stopped = True
-        for task in self._tasks:
-            task.wake()
-
-    async def _answer(self, row: Row[Any, Any]) -> None:
-        """Bring one row to its outcome."""
-        task, caller, asked = row.task, self._caller, False
-        try:
-            while row.outcome is None and not (task.stopped or caller.stopped):
-                if row.form != caller.form:
-                    self._release(row)
-                    row.hash(self.model, caller.form)
-                if not row.claimed and not await self._claim(row):
-                    continue
-                answer = await caller.call(row.request, row.key, purpose=task.purpose, form=row.form)
-                if row.fresh:
-                    self._renewed.add(row.key)
-                self._release(row)
-                if answer is None:
-                    continue
-                asked = True
-                row.advance(answer, self._repairs)
-                if row.outcome is None:
-                    self.stats.repairs += isinstance(answer, Reply)
-                    row.hash(self.model, caller.form)
-        finally:
-            self._release(row)
-        if row.outcome is None:
-            return
-        if not asked:
-            self.stats.reused += 1
-            return
-        self.stats.shortened += bool(row.shortened)
-        self._watch(task, row.outcome)
-
-    async def _claim(self, row: Row[Any, Any]) -> bool:
-        """Make sure that nobody else asks the same and that the journal has not got it; then it is ours to ask."""
-        key = row.key
-        while key in self._claims:
-            waiting = self._claims[key]
-            if waiting is None:
-                waiting = self._claims[key] = []
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            waiting.append(turn)
-            await turn
-        if not row.fresh or key in self._renewed:
-            data = self.journal.find([key]).get(key)
-            if data is not None:
-                answer = unpack(data)
-                self.stats.reused_replies += isinstance(answer, Reply)
-                row.advance(answer, self._repairs)
-                if row.outcome is None:
-                    row.hash(self.model, self._caller.form)
-                return False
-        self._claims[key] = None
-        row.claimed = True
-        return True
-
-    def _release(self, row: Row[Any, Any]) -> None:
-        if row.claimed:
-            row.claimed = False
-            for turn in self._claims.pop(row.key, None) or ():
-                if not turn.done():
-                    turn.set_result(None)
-
-    def _watch(self, task: Task[Any, Any], outcome: Outcome[Any, Any]) -> None:
-        """The circuit breaker: stop where going on is money for nothing."""
-        if outcome.status == "ok":
-            task.failed_in_row = 0
-            task.done += 1
-            return
-        task.failed_in_row += 1
-        self.stats.failed_live += 1
-        if self._max_errors is not None and self.stats.failed_live > self._max_errors:
-            why = f"more than {self._max_errors} rows failed (max_errors)"
-        elif task.done == 0 and task.failed_in_row >= FAILED_AT_START:
-            why = f"the first {task.failed_in_row} rows all failed"
-        elif task.failed_in_row >= FAILED_IN_ROW:
-            why = f"{task.failed_in_row} rows failed one after the other"
-        else:
-            return
-        raise Stopped(f"stopped: {why}; the last one: {outcome.reason}; everything paid is kept")
 
 
 def _ahead(limit: int) -> int:

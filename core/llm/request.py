@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypedDict, TypeVar
 
+from labelspace.errors import ModelError
+
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 Kind = Literal["busy", "broken", "rejected", "context_length", "content_filter", "adapted"]
@@ -22,6 +24,14 @@ class Message(TypedDict):
 
 class ReplyError(ValueError):
     """A reply does not say what was asked; the message is shown to the model when it is asked again."""
+
+
+class Unreadable(ModelError):
+    """A model did not say what was asked, also after it was shown what was wrong."""
+
+
+class Stopped(ModelError):
+    """Too many rows failed: going on would be money for nothing. What is paid is kept."""
 
 
 class TokenLogprob(NamedTuple):

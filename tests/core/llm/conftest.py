@@ -65,6 +65,7 @@ class FaultServer:
         self.version: str | None = None
         self.models = ["fake"]
         self.gets: list[str] = []
+        self.slow = False
         self.port = 0
         self._loop = asyncio.new_event_loop()
         self._server: asyncio.Server | None = None

@@ -164,14 +164,14 @@ def label(
     async def killed() -> tuple[list[Outcome[str, str]], dict[str, Any]]:
         task = asyncio.ensure_future(work())
         await asyncio.sleep(stop_after or 0)
-        import labelspace.llm.engine as engine
+        import labelspace.llm.workers as workers
 
-        grace, engine.GRACE = engine.GRACE, 0.0
+        grace, workers.GRACE = workers.GRACE, 0.0
         try:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         finally:
-            engine.GRACE = grace
+            workers.GRACE = grace
         return [], {}
 
     return run(work() if stop_after is None else killed())
