@@ -7,46 +7,28 @@ aside as failed, with the raw reply; what fits no label abstains.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sized
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from labelspace.agents.replies import (
-    NONE,
-    choice_scores,
-    fold,
-    match_label,
-    probability_of,
-    read_object,
-    without_thoughts,
-)
-from labelspace.agents.texts import cut_middle
-from labelspace.errors import ConfigError
-from labelspace.llm import ChatModel, Engine, Outcome, Reply, ReplyError, Request, iterate
-from labelspace.prompts import Prompt, load_prompt
+from labelspace.agents.label_feed import Feed
+from labelspace.agents.label_names import Answer, ByName, Question, label_table
+from labelspace.errors import BudgetExceeded, ConfigError, ModelError
+from labelspace.llm import ChatModel, Engine, Estimate, Outcome, Stopped, iterate, run
 from labelspace.records import Classifier, Prediction, Record, as_records, set_aside_blank
 from labelspace.space import LabelSpace
 
 if TYPE_CHECKING:
     from labelspace.embed import Embedder
 
+__all__ = ["FITS_NOWHERE", "NOT_ASKED", "Labeler", "label_table"]
+
 FITS_NOWHERE = "no label fits"
 """The reason on a prediction for a text that the model found to fit no label."""
-_JSON_TOKENS = 4096
-"""Room for an answer in JSON: a model can lose itself in a list."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What was read from a reply."""
-
-    labels: tuple[str, ...]
-    """Labels of the space, most important first; () where none fits."""
-    none_fits: bool = False
-    rationale: str | None = None
+NOT_ASKED = "not asked: "
+"""How the reason begins on a prediction for a text that a stopped run did not come to."""
 
 
 class Labeler:
@@ -72,6 +54,7 @@ class Labeler:
         max_chars: int = 24_000,
         max_tokens: int | None = None,
         logprobs: int = 1,
+        set_aside: bool = False,
         progress: bool = False,
         engine: Mapping[str, Any] | None = None,
     ) -> None:
@@ -91,6 +74,8 @@ class Labeler:
             max_tokens: The most tokens of a reply.
             logprobs: How many alternatives to ask for at each token: confidence is read from them; 0 asks
                 for none.
+            set_aside: Whether a run that stops early (budget, too many failures) still ends each text:
+                those that were not asked about as failed, with the reason. Otherwise it raises.
             progress: Whether to show progress on stderr.
             engine: Further settings of the `Engine`: budget, rpm, tpm, max_errors, retries, retry_failed, ...
 
@@ -100,25 +85,28 @@ class Labeler:
         self.space, self.model = space, model
         self.stats: dict[str, Any] = {}
         """What the engine counted: calls, tokens, failures; filled as `stream` goes on."""
+        self.account: dict[str, Any] = {}
+        """The same with the model, the server, the prices and the journal, for a run.json; at the end of `stream`."""
+        self.stopped: str | None = None
+        """Why the run stopped early, where it did and went on to set the rest aside."""
         self._plain: Classifier | None = None
         if model == "none":
             from labelspace.agents.zeroshot import SimilarityLabeler
 
             self._plain = SimilarityLabeler(space, embedder=embedder)
             return
-        self._names = (*space.leaves, *([space.other] if space.other else []))
-        self._none = NONE - {fold(name) for name in self._names}
-        self._rationale, self._max_chars, self._logprobs = rationale, max_chars, logprobs
-        self._max_tokens, self._progress = max_tokens, progress
+        self._max_chars, self._set_aside = max_chars, set_aside
         self._engine = {**(engine or {}), "journal": journal, "concurrency": concurrency, "progress": progress}
-        template = load_prompt("label_multi" if space.multi_label else "label", folder=prompts)
-        known = {
-            "use_case": use_case,
-            "labels": label_table(space, examples),
-            "other": space.other or "",
-            "rationale": rationale,
-        }
-        self._prompt: Prompt = template.bind(**known)
+        self._question: Question = ByName(
+            space,
+            use_case=use_case,
+            rationale=rationale,
+            prompts=prompts,
+            examples=examples,
+            max_chars=max_chars,
+            max_tokens=max_tokens,
+            logprobs=logprobs,
+        )
 
     @property
     def label_space(self) -> LabelSpace:
@@ -141,171 +129,93 @@ class Labeler:
             for prediction in self._plain.predict(texts):
                 yield prediction
             return
-        waiting: deque[Record] = deque()
-        """Blank records, and those that are asked about, in the order in which they came."""
-
-        def with_text() -> Iterator[Record]:
-            for record in as_records(texts):
-                waiting.append(record)
-                if not record.is_blank:
-                    yield record
-
+        feed, done, self.stopped = Feed(texts), 0, None
+        total = len(texts) if isinstance(texts, Sized) else None
         async with Engine(self.model, **self._engine) as engine:
-            source = {
-                "model": engine.model.name,
-                **self._prompt.provenance,
-                "space": self.space.version,
-            }
-            total = len(texts) if isinstance(texts, Sized) else None
-            outcomes = engine.map(
-                with_text(),
-                self._request,
-                self._read,
-                purpose="label",
-                version=self._prompt.hash,
-                shorten=self._shorten,
-                total=total,
-            )
             try:
+                await self._question.start(engine)
+                source = self._source(engine)
+                outcomes = self._question.ask(engine, feed, total=total)
                 async with aclosing(cast("AsyncGenerator[Outcome[Record, Answer], None]", outcomes)) as stream:
                     async for outcome in stream:
-                        while (record := waiting.popleft()) is not outcome.item:
+                        for record in feed.blanks_before(outcome.item):
                             yield set_aside_blank(record, source)
                         yield self._prediction(outcome, source)
-                for record in waiting:
+                        done += outcome.status == "ok"
+                for record in feed.waiting:
                     yield set_aside_blank(record, source)
+            except ModelError as error:
+                # A bad key or an unknown model at the start is no run: there is nothing to end.
+                if not self._set_aside or not (done or isinstance(error, (BudgetExceeded, Stopped))):
+                    raise
+                self.stopped = str(error).removeprefix("stopped: ")
+                for prediction in self._rest(engine, feed):
+                    yield prediction
             finally:
-                self.stats = engine.stats.to_data()
+                self.stats, self.account = engine.stats.to_data(), engine.to_data()
 
-    # -- asking ------------------------------------------------------------------------------
-
-    def _request(self, record: Record) -> Request:
-        return self._ask_about(cut_middle(record.text, self._max_chars))
-
-    def _shorten(self, record: Record, times: int) -> Request | None:
-        """Half of the text, then a quarter, where the model's context is too small for it."""
-        length = min(len(record.text), self._max_chars) >> times
-        return self._ask_about(cut_middle(record.text, length)) if length >= 200 else None
-
-    def _ask_about(self, text: str) -> Request:
-        form: dict[str, Any] = {"choices": self._names, "max_tokens": self._max_tokens}
-        if self._rationale or self.space.multi_label:
-            form = {"schema": self._schema(), "max_tokens": self._max_tokens or _JSON_TOKENS}
-        return Request(self._prompt.render(document=text), logprobs=self._logprobs, **form)
-
-    def _schema(self) -> dict[str, Any]:
-        label: dict[str, Any] = {"type": "string", "enum": list(self._names)}
-        properties: dict[str, Any] = {"rationale": {"type": "string"}} if self._rationale else {}
-        if self.space.multi_label:
-            properties["labels"] = {"type": "array", "items": label}
-        else:
-            properties["label"] = label
-        return {
-            "type": "object",
-            "properties": properties,
-            "required": list(properties),
-            "additionalProperties": False,
-        }
-
-    # -- reading -----------------------------------------------------------------------------
-
-    def _read(self, reply: Reply, _record: Record) -> Answer:
-        key = "labels" if self.space.multi_label else "label"
-        if not self._rationale and not self.space.multi_label:
-            return self._answer([_bare_choice(without_thoughts(reply.text))], None)
-        needed = ("rationale", key) if self._rationale else (key,)
-        data = read_object(reply.text, needed)
-        given = data[key]
-        if self.space.multi_label and not isinstance(given, list):
-            raise ReplyError(f'"labels" must be a list of names from the list of labels, not {given!r:.100}.')
-        rationale = data.get("rationale")
-        if rationale is not None and not isinstance(rationale, str):
-            raise ReplyError('"rationale" must be a text.')
-        return self._answer(given if isinstance(given, list) else [given], rationale)
-
-    def _answer(self, given: list[Any], rationale: str | None) -> Answer:
-        found: dict[str, None] = {}
-        none_fits = False
-        for name in given:
-            if name is None or (isinstance(name, str) and fold(name) in self._none):
-                none_fits = True
-            elif isinstance(name, str):
-                found[match_label(name, self._names)] = None
+    def _rest(self, engine: Engine, feed: Feed) -> Iterator[Prediction]:
+        """What a stopped run did not come to: from the journal where it is there, otherwise failed."""
+        reason, source = NOT_ASKED + _in_short(self.stopped or ""), self._source(engine)
+        left = Feed(feed.rest())
+        outcomes = self._question.replay(engine, left)
+        while True:
+            outcome = next(outcomes, _END)
+            # The questions read a little ahead, but in order: the first that waits and has text is this one.
+            while left.waiting and (outcome is _END or left.waiting[0].is_blank):
+                yield set_aside_blank(left.waiting.popleft(), source)
+            if outcome is _END:
+                return
+            record = left.waiting.popleft()
+            if outcome is None:
+                yield Prediction(record.id, status="failed", reason=reason, source=source)
             else:
-                raise ReplyError(f"A label is a name from the list of labels, not {name!r:.100}.")
-        none_fits = none_fits or self.space.other in found
-        labels = tuple(name for name in found if name != self.space.other)
-        return Answer(labels, none_fits and not labels, rationale)
+                yield self._prediction(cast("Outcome[Record, Answer]", outcome), source)
+
+    def estimate(self, texts: Iterable[str | Record]) -> Estimate:
+        """What labeling these texts would ask and cost; nothing is asked.
+
+        Raises:
+            ConfigError: There is no model, so there is nothing to ask.
+        """
+        if self._plain is not None:
+            raise ConfigError("without a model nothing is asked and nothing costs anything")
+
+        async def look() -> Estimate:
+            async with Engine(self.model, **self._engine) as engine:
+                await self._question.start(engine)
+                with_text = (record for record in as_records(texts) if not record.is_blank)
+                return engine.estimate(self._question.requests(with_text), lambda request: request)
+
+        return run(look())
+
+    # -- predictions -------------------------------------------------------------------------
+
+    def _source(self, engine: Engine) -> dict[str, Any]:
+        return {"model": engine.model.name, **self._question.source, "space": self.space.version}
 
     def _prediction(self, outcome: Outcome[Record, Answer], source: Mapping[str, Any]) -> Prediction:
         record, answer, reply = outcome.item, outcome.value, outcome.reply
         if reply is not None and reply.constraint is not None:
             source = {**source, "constraint": reply.constraint}
-        if answer is None or reply is None:
+        if answer is None:
             return Prediction(record.id, status="failed", reason=outcome.reason, raw=outcome.raw, source=source)
+        if answer.source:
+            source = {**source, **answer.source}
         remark = outcome.reason
         if remark is None and len(record.text) > self._max_chars:
             remark = f"{len(record.text):,} characters long: only {self._max_chars:,} were read, from both ends"
-        made = Prediction(record.id, answer.labels, reason=remark, rationale=answer.rationale, source=source)
+        made = Prediction(
+            record.id, answer.labels, scores=answer.scores, reason=remark, rationale=answer.rationale, source=source
+        )
         if answer.none_fits:
             return replace(made, status="abstained", reason=FITS_NOWHERE)
-        scores, confidence = self._scores(answer, reply)
-        return replace(made, scores=scores, confidence=confidence)
-
-    def _scores(self, answer: Answer, reply: Reply) -> tuple[dict[str, float], float | None]:
-        """What the server told of probabilities: of every choice, of the tokens of the answer, or nothing."""
-        if reply.choice_logprobs and answer.labels:
-            scores = choice_scores(reply.choice_logprobs)
-            scores.pop(self.space.other or "", None)
-            return scores, scores.get(answer.labels[0])
-        quoted = self._rationale or self.space.multi_label
-        found = {name: probability_of(reply, name, quoted=quoted) for name in answer.labels}
-        scores = {name: value for name, value in found.items() if value is not None}
-        if not scores or len(scores) < len(answer.labels):
-            return {}, None
-        confidence = 1.0
-        for value in scores.values():
-            confidence *= value
-        return scores, confidence
+        return replace(made, confidence=answer.confidence)
 
 
-def _bare_choice(text: str) -> str | None:
-    """A name that came in a JSON object or as a JSON string, without these; None for a null."""
-    if text[:1] in '{"':
-        import json
-
-        try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
-            return text
-        if isinstance(value, dict) and len(value) == 1:
-            value = next(iter(value.values()))
-        if value is None or isinstance(value, str):
-            return value
-    return text
+_END: Any = object()
 
 
-def label_table(space: LabelSpace, examples: int = 2) -> list[dict[str, Any]]:
-    """The leaves of a space as the variable `labels` of the templates `label` and `label_multi`.
-
-    Raises:
-        ConfigError: `examples` is negative.
-    """
-    if examples < 0:
-        raise ConfigError(f"the number of examples shown of a label is 0 or more, not {examples}")
-    table = []
-    for name in space.leaves:
-        label, above = space[name], space.ancestors(name)
-        group = " > ".join(reversed(above))
-        if above and space[above[0]].description:
-            group += f": {space[above[0]].description}"
-        table.append(
-            {
-                "name": name,
-                "group": group,
-                "description": label.description,
-                "instructions": label.instructions,
-                "examples": [text[:300] for text in label.examples[:examples]],
-            }
-        )
-    return table
+def _in_short(reason: str) -> str:
+    """The first part of an error's message, without the account and the advice."""
+    return reason.partition(";")[0].partition(", and ")[0]

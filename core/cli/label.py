@@ -16,16 +16,20 @@ from labelspace.cli.options import (
     seed_option,
 )
 from labelspace.cli.spaces import load_space, space_option
+from labelspace.errors import EXIT_OK, EXIT_PARTIAL, ConfigError
+from labelspace.progress import note
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from labelspace.records import Classifier, Record
+    from labelspace.records import Record
+    from labelspace.space import LabelSpace
 
 EPILOG = """\b
 Without a model, each text gets the label whose name, description and examples are most like it; a file
 is read twice, as labels are first adapted to its texts. With a model, each text is one request. Replies
-are kept in the journal, so the same command goes on after a stop and asks nothing twice.
+are kept in the journal, so the same command goes on after a stop and asks nothing twice. Where a run
+stops early (budget, too many failures, Ctrl-C), what is done is kept, and OUT.run.json tells all.
 
 \b
 Example:
@@ -67,6 +71,9 @@ def _concurrency(_context: click.Context, _option: click.Parameter, given: str) 
 @click.option("--tpm", type=click.FloatRange(min=0, min_open=True), metavar="N", help="The most tokens a minute.")
 @click.option("--max-errors", type=click.IntRange(min=0), metavar="N", help="Stop after more failed rows than this.")
 @click.option("--retry-failed", is_flag=True, help="Ask again the rows that an earlier run gave up.")
+@click.option(
+    "--dry-run", is_flag=True, help="Show the first prompt, and count calls, tokens and money; nothing is asked."
+)
 @data_options
 @seed_option
 def command(
@@ -87,6 +94,7 @@ def command(
     tpm: float | None,
     max_errors: int | None,
     retry_failed: bool,
+    dry_run: bool,
     text_column: str | None,
     label_column: str | None,
     id_column: str | None,
@@ -96,36 +104,36 @@ def command(
 
     DATA is a file, a datasets folder, - for standard input, or sample:support.
     """
-    from labelspace.cli.summary import say_what_was_made
-    from labelspace.data import count_rows, read_records, write_predictions
-    from labelspace.progress import note
+    from labelspace.data import count_rows, read_records
 
     known = load_space(space)
+    engine: dict[str, Any] = {
+        "budget": budget,
+        "rpm": rpm,
+        "tpm": tpm,
+        "max_errors": max_errors,
+        "retry_failed": retry_failed,
+    }
 
     def records() -> Iterator[Record]:
         return read_records(data, text_column=text_column, label_column=label_column, id_column=id_column)
 
-    labeler: Classifier
+    total = None if data == "-" else count_rows(data)
     if model == "none":
-        from labelspace.agents.zeroshot import SimilarityLabeler
-        from labelspace.embed import cache_folder, load_embedder
-
-        loaded = load_embedder(embedder, cache=cache_folder() if cache else None)
-        labeler = similar = SimilarityLabeler(known, embedder=loaded, seed=seed)
-        if data != "-":
-            similar.fit_texts(records())
+        given = [name for name, value in (*engine.items(), ("rationale", rationale), ("dry_run", dry_run)) if value]
+        if given:
+            raise ConfigError(f"--{given[0].replace('_', '-')} is for a model: name one with --model")
+        code = _by_similarity(
+            known, out, records, embedder=embedder, cache=cache, seed=seed, twice=data != "-", n=total
+        )
     else:
         from labelspace.agents.labeler import Labeler
+        from labelspace.cli.label_model import Run, show_what_would_be_asked
 
         if journal is None and out != "-":
             journal = f"{out}.journal.sqlite"
-        engine: dict[str, Any] = {
-            "budget": budget,
-            "rpm": rpm,
-            "tpm": tpm,
-            "max_errors": max_errors,
-            "retry_failed": retry_failed,
-        }
+        if dry_run and journal is not None and not Path(journal).exists():
+            journal = None
         labeler = Labeler(
             known,
             model=model,
@@ -134,15 +142,39 @@ def command(
             prompts=prompts,
             journal=journal,
             concurrency=concurrency,
+            set_aside=True,
             progress=True,
             engine=engine,
         )
-    total = None if data == "-" else count_rows(data)
-    # The engine shows progress of its own.
-    counts = write_predictions(out, labeler, records(), total=total, shown=model == "none")
-    code = say_what_was_made(out, counts)
-    if counts["failed"]:
-        note("The same command with --retry-failed asks for the failed ones again.")
-    if counts["ok"] and out != "-":
+        if dry_run:
+            return show_what_would_be_asked(labeler, records())
+        settings = {"data": data, "space": space, "space_version": known.version, "use_case": use_case, **engine}
+        code = Run(out, journal, settings).label(labeler, records(), total=total)
+    if code in (EXIT_OK, EXIT_PARTIAL) and out != "-":
         note(f"Next: labelspace train {out} --space {space} --out model")
     return code
+
+
+def _by_similarity(
+    space: LabelSpace,
+    out: str,
+    records: Callable[[], Iterator[Record]],
+    *,
+    embedder: str,
+    cache: bool,
+    seed: int,
+    twice: bool,
+    n: int | None,
+) -> int:
+    """Label without a model; `twice` says whether the records can be read twice."""
+    from labelspace.agents.zeroshot import SimilarityLabeler
+    from labelspace.cli.summary import say_what_was_made
+    from labelspace.data import write_predictions
+    from labelspace.embed import cache_folder, load_embedder
+
+    labeler = SimilarityLabeler(
+        space, embedder=load_embedder(embedder, cache=cache_folder() if cache else None), seed=seed
+    )
+    if twice:
+        labeler.fit_texts(records())
+    return say_what_was_made(out, write_predictions(out, labeler, records(), total=n))

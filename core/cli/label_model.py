@@ -1,0 +1,125 @@
+"""`labelspace label` with a model: the dry run, the run itself, and its run.json."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from labelspace.cli.summary import say_what_was_made
+from labelspace.errors import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL, LabelspaceError
+from labelspace.progress import note
+
+if TYPE_CHECKING:
+    from labelspace.agents.labeler import Labeler
+    from labelspace.llm import Request
+    from labelspace.records import Record
+
+INTERRUPTED = 130
+STATUS = {EXIT_OK: "complete", EXIT_PARTIAL: "partial", EXIT_FAILED: "failed", INTERRUPTED: "interrupted"}
+
+
+def show_what_would_be_asked(labeler: Labeler, records: Iterable[Record]) -> int:
+    """Print the first request as it would be sent, and what all of them come to; nothing is asked."""
+    estimate = labeler.estimate(records)
+    for request in estimate.examples[:1]:
+        for message in request.messages:
+            click.echo(f"--- {message['role']}\n{message['content']}")
+        click.echo(f"--- {_form(request)}\n")
+    for line in estimate.lines():
+        click.echo(line)
+    click.echo("Dry run: nothing was asked.")
+    return EXIT_OK
+
+
+def _form(request: Request) -> str:
+    if request.choices is not None:
+        shown = ", ".join(request.choices[:8]) + (", ..." if len(request.choices) > 8 else "")
+        return f"the reply is one of {len(request.choices)}: {shown}"
+    return f"the reply is JSON of this schema: {json.dumps(request.schema, ensure_ascii=False)}"
+
+
+class Run:
+    """One run and its run.json, which is there after every end: complete, partial, failed or interrupted."""
+
+    def __init__(self, out: str, journal: str | None, settings: Mapping[str, Any]) -> None:
+        """Start the clock.
+
+        Args:
+            out: Where labels go.
+            journal: Where replies are kept.
+            settings: What the run was asked to do, for the run.json.
+        """
+        self.out, self.journal, self.settings = out, journal, settings
+        self.path = None if out == "-" else Path(f"{out}.run.json")
+        self._began, self._started = datetime.now(timezone.utc), time.monotonic()
+
+    def label(self, labeler: Labeler, records: Iterable[Record], *, total: int | None) -> int:
+        """Label all records, say what became of them, and return the exit code.
+
+        Raises:
+            LabelspaceError: Nothing could be labelled, or the output can't be written.
+        """
+        from labelspace.data import write_predictions
+
+        try:
+            # The engine shows progress of its own.
+            counts = write_predictions(self.out, labeler, records, total=total, shown=False)
+        except KeyboardInterrupt:
+            self._say_how_to_go_on()
+            self.save(INTERRUPTED, {}, labeler.account)
+            return INTERRUPTED
+        except LabelspaceError as error:
+            self.save(EXIT_FAILED, {}, labeler.account, stopped=str(error))
+            raise
+        return self.end(counts, labeler.account, stopped=labeler.stopped)
+
+    def end(self, counts: Mapping[str, int], account: Mapping[str, Any], *, stopped: str | None) -> int:
+        """Say what became of the records, write the run.json and return the exit code."""
+        code = say_what_was_made(self.out, counts)
+        if stopped is not None:
+            note(f"Stopped early: {stopped}.")
+            note("The rows that were not asked about are failed in the output; the same command goes on with them.")
+        elif counts["failed"]:
+            note("The same command with --retry-failed asks for the failed ones again.")
+        self.save(code, counts, account, stopped=stopped)
+        return code
+
+    def _say_how_to_go_on(self) -> None:
+        if self.journal is None:
+            note("Interrupted. Nothing is kept: name a --journal to be able to go on.")
+        else:
+            note(f"Interrupted. All replies are kept in {self.journal}; the same command goes on from there.")
+
+    def save(
+        self, code: int, counts: Mapping[str, int], account: Mapping[str, Any], *, stopped: str | None = None
+    ) -> None:
+        """Write the run.json, whole or not at all."""
+        if self.path is None:
+            return
+        from labelspace import __version__
+
+        data = {
+            "status": STATUS[code],
+            "exit_code": code,
+            "stopped": stopped,
+            "rows": dict(counts),
+            "out": self.out,
+            "journal": self.journal,
+            "started": self._began.isoformat(timespec="seconds"),
+            "seconds": round(time.monotonic() - self._started, 3),
+            "labelspace": __version__,
+            "settings": dict(self.settings),
+            "engine": dict(account),
+        }
+        temporary = self.path.with_name(f".{self.path.name}.tmp")
+        # Where this can't be written, the labels could not be either, and that has been said.
+        with contextlib.suppress(OSError):
+            temporary.write_text(json.dumps(data, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+            temporary.replace(self.path)
