@@ -1,0 +1,100 @@
+"""From tools and usage to a fused retriever: the stages by name, and their weights from held-out usage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
+
+from labelspace.agents.tools.bm25 import BM25
+from labelspace.agents.tools.fusion import Fusion
+from labelspace.agents.tools.linear import LinearMLC
+from labelspace.agents.tools.neighbours import Neighbours
+from labelspace.agents.tools.retriever import LastSeen, Retriever, Scored, Scorer
+from labelspace.agents.tools.tool2vec import Descriptions, Tool2Vec
+from labelspace.agents.tools.toolset import ToolSet
+from labelspace.agents.tools.usage import Usage
+from labelspace.embed.base import Embedder
+from labelspace.errors import ConfigError, DataError
+
+Stage = Literal["bm25", "descriptions", "tool2vec", "tool2vec-dot", "neighbours", "mlc", "mlc-bce"]
+STAGES: tuple[str, ...] = get_args(Stage)
+NEEDS_USAGE = frozenset(STAGES) - {"bm25", "descriptions"}
+BEST: tuple[str, ...] = ("bm25", "descriptions", "tool2vec", "neighbours", "mlc")
+"""What is fused where nothing is asked for."""
+
+
+def make_stage(name: str, tools: ToolSet, usages: Sequence[Usage], embedder: Embedder) -> Retriever:
+    """Make and train one stage.
+
+    Args:
+        name: One of `STAGES`.
+        tools: The tools.
+        usages: Queries with their tools; may be empty for `bm25` and `descriptions`.
+        embedder: For all but `bm25`.
+
+    Raises:
+        ConfigError: There is no such stage.
+        DataError: It needs usage, and there is none.
+    """
+    if name not in STAGES:
+        raise ConfigError(f"there is no stage {name!r}; there are: {', '.join(STAGES)}")
+    if name in NEEDS_USAGE and not any(usage.tools for usage in usages):
+        raise DataError(
+            f"the stage {name!r} learns from usage, and there is none",
+            advice="make some with `labelspace tools generate`, or use bm25 or descriptions",
+        )
+    if name == "bm25":
+        return BM25(tools)
+    if name == "descriptions":
+        return Descriptions(tools, embedder)
+    if name in ("tool2vec", "tool2vec-dot"):
+        made = Tool2Vec.of(tools, usages, embedder, normalise=name == "tool2vec")
+        made.name = name
+        return made
+    if name == "neighbours":
+        return Neighbours(tools, usages, embedder)
+    stage = LinearMLC.of(tools, usages, embedder, loss="bce" if name == "mlc-bce" else "softmax")
+    stage.name = name
+    return stage
+
+
+def train_retriever(
+    tools: ToolSet,
+    usages: Sequence[Usage],
+    dev: Sequence[Usage],
+    embedder: Embedder,
+    *,
+    stages: Sequence[str] = BEST,
+    scorers: Mapping[str, Scorer] | None = None,
+) -> Retriever:
+    """Train stages and fuse them.
+
+    Args:
+        tools: The tools.
+        usages: What to learn from.
+        dev: Held-out usages, by which the stages are weighted; not needed for a single stage.
+        embedder: Shared by the stages.
+        stages: Names of stages (`STAGES`).
+        scorers: Further stages that were trained elsewhere, such as a fine-tuned encoder.
+
+    Raises:
+        ConfigError: A stage is not known, or there is none.
+        DataError: There is no usage to learn from, or none to choose the weights by.
+    """
+    shared = LastSeen(embedder)
+    made: list[Retriever] = [make_stage(name, tools, usages, shared) for name in stages]
+    made += [Scored(tools.space, scorer, name=name) for name, scorer in (scorers or {}).items()]
+    if len(made) == 1:
+        return made[0]
+    return Fusion.of(made, dev)
+
+
+def split_usages(usages: Sequence[Usage], *, share: float = 0.2) -> tuple[list[Usage], list[Usage]]:
+    """Usages to train on and usages to hold out; the text decides, so that copies stay on one side."""
+    from labelspace.records import derive_id
+
+    held = [int(derive_id(" ".join(usage.query.casefold().split())), 16) < share * 16**16 for usage in usages]
+    return (
+        [usage for usage, out in zip(usages, held, strict=True) if not out],
+        [usage for usage, out in zip(usages, held, strict=True) if out],
+    )
