@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from labelspace.agents.label_codes import ByCode, Confidence
 from labelspace.agents.label_feed import Feed
 from labelspace.agents.label_names import Answer, ByName, Question, label_table
 from labelspace.errors import BudgetExceeded, ConfigError, ModelError
@@ -54,6 +55,9 @@ class Labeler:
         max_chars: int = 24_000,
         max_tokens: int | None = None,
         logprobs: int = 1,
+        one_token: bool = False,
+        confidence: Confidence = "auto",
+        samples: int = 5,
         set_aside: bool = False,
         progress: bool = False,
         engine: Mapping[str, Any] | None = None,
@@ -74,6 +78,12 @@ class Labeler:
             max_tokens: The most tokens of a reply.
             logprobs: How many alternatives to ask for at each token: confidence is read from them; 0 asks
                 for none.
+            one_token: Whether each label gets a short code and the reply is one of these: one token, whose
+                log-probabilities become a distribution over the space.
+            confidence: For `one_token`, where confidence comes from: "logprobs", "verbal" (the model says a
+                number), "sampled" (several replies vote), or "auto": log-probabilities where the server
+                has them, otherwise verbal.
+            samples: Replies to a text that vote.
             set_aside: Whether a run that stops early (budget, too many failures) still ends each text:
                 those that were not asked about as failed, with the reason. Otherwise it raises.
             progress: Whether to show progress on stderr.
@@ -81,6 +91,7 @@ class Labeler:
 
         Raises:
             PromptError: A template in `prompts` is malformed.
+            ConfigError: Settings that don't go together.
         """
         self.space, self.model = space, model
         self.stats: dict[str, Any] = {}
@@ -97,16 +108,20 @@ class Labeler:
             return
         self._max_chars, self._set_aside = max_chars, set_aside
         self._engine = {**(engine or {}), "journal": journal, "concurrency": concurrency, "progress": progress}
-        self._question: Question = ByName(
-            space,
-            use_case=use_case,
-            rationale=rationale,
-            prompts=prompts,
-            examples=examples,
-            max_chars=max_chars,
-            max_tokens=max_tokens,
-            logprobs=logprobs,
-        )
+        shared: dict[str, Any] = {
+            "use_case": use_case,
+            "prompts": prompts,
+            "examples": examples,
+            "max_chars": max_chars,
+            "max_tokens": max_tokens,
+        }
+        self._question: Question
+        if one_token:
+            if rationale:
+                raise ConfigError("a rationale is more than one token: leave out one of one_token and rationale")
+            self._question = ByCode(space, confidence=confidence, samples=samples, **shared)
+        else:
+            self._question = ByName(space, rationale=rationale, logprobs=logprobs, **shared)
 
     @property
     def label_space(self) -> LabelSpace:

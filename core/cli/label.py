@@ -57,6 +57,19 @@ def _concurrency(_context: click.Context, _option: click.Parameter, given: str) 
     "--use-case", default="", metavar="TEXT", help="What the labels are for, in a sentence; a model reads it."
 )
 @click.option("--rationale", is_flag=True, help="Have the model give its reason before the label.")
+@click.option(
+    "--one-token", is_flag=True, help="Give each label a short code: the reply is one token, with a distribution."
+)
+@click.option(
+    "--confidence",
+    type=click.Choice(["auto", "logprobs", "verbal", "sampled"]),
+    default="auto",
+    show_default=True,
+    help="With --one-token: from log-probabilities, from a number the model gives, or from a vote.",
+)
+@click.option(
+    "--samples", type=click.IntRange(min=2), default=5, show_default=True, metavar="N", help="Replies that vote."
+)
 @prompts_option
 @click.option("--journal", metavar="FILE", help="SQLite file that keeps replies; beside --out if not given.")
 @click.option(
@@ -86,6 +99,9 @@ def command(
     cache: bool,
     use_case: str,
     rationale: bool,
+    one_token: bool,
+    confidence: Literal["auto", "logprobs", "verbal", "sampled"],
+    samples: int,
     prompts: Path | None,
     journal: str | None,
     concurrency: int | Literal["auto"],
@@ -120,7 +136,8 @@ def command(
 
     total = None if data == "-" else count_rows(data)
     if model == "none":
-        given = [name for name, value in (*engine.items(), ("rationale", rationale), ("dry_run", dry_run)) if value]
+        asking = {"rationale": rationale, "one_token": one_token, "dry_run": dry_run}
+        given = [name for name, value in {**engine, **asking}.items() if value]
         if given:
             raise ConfigError(f"--{given[0].replace('_', '-')} is for a model: name one with --model")
         code = _by_similarity(
@@ -139,6 +156,9 @@ def command(
             model=model,
             use_case=use_case,
             rationale=rationale,
+            one_token=one_token,
+            confidence=confidence,
+            samples=samples,
             prompts=prompts,
             journal=journal,
             concurrency=concurrency,

@@ -110,6 +110,10 @@ class BatchModel:
         """As for a single call: a batch and single calls share their replies."""
         return self.direct.encode(request)
 
+    async def tokenize(self, text: str) -> list[int] | None:
+        """As for a single call."""
+        return await self.direct.tokenize(text)
+
     async def complete(self, request: Request) -> Reply:
         """Wait for the batch that the request is in, or will be in."""
         body = self.encode(request)

@@ -204,6 +204,17 @@ class HTTPModel:
         except ModelError as error:
             raise ModelError(str(error)) from None
 
+    async def tokenize(self, text: str) -> list[int] | None:
+        """Ids of a text's tokens, without special ones; None where the server does not tell (vLLM does)."""
+        if not self.server.startswith("vllm"):
+            return None
+        body = {"model": self.name, "prompt": text, "add_special_tokens": False}
+        try:
+            tokens = (await self.call("POST", "/../tokenize", body))["tokens"]  # it stands beside /v1
+        except (CallFailed, ModelError, KeyError, TypeError):
+            return None
+        return list(tokens)
+
     # -- the rest of the protocol ------------------------------------------------------------
 
     async def call(self, method: str, path: str, body: Any = None) -> Any:

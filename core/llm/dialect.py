@@ -75,6 +75,9 @@ class Dialect:
         if request.logprobs and "logprobs" not in refused:
             body["logprobs"] = True
             body["top_logprobs"] = request.logprobs
+            if request.token_ids is not None and self.constraint == "structured_outputs":
+                body["logprob_token_ids"] = request.token_ids
+                body["return_tokens_as_token_ids"] = True
         return body
 
     def _constrain(self, body: dict[str, Any], request: Request) -> int:
@@ -134,6 +137,9 @@ class Dialect:
             raise CallFailed(
                 "broken", f"the server sent {what} ({content_type}, {len(content)} bytes: {start!r})", charged=True
             ) from None
+        scored = None
+        if tokens and request.choices is not None and request.token_ids is not None:
+            tokens, scored = of_choices(tokens, request.choices, request.token_ids)
         constraint = None
         if request.choices is not None or request.schema is not None:
             constraint = self.constraint
@@ -146,6 +152,7 @@ class Dialect:
             completion_tokens=completion_tokens,
             model=str(data.get("model") or ""),
             logprobs=tokens,
+            choice_logprobs=scored,
             constraint=constraint,
         )
 
@@ -211,6 +218,23 @@ def read_tokens(content: list[dict[str, Any]]) -> tuple[TokenLogprob, ...]:
         )
         for one in content
     )
+
+
+def of_choices(
+    tokens: tuple[TokenLogprob, ...], choices: tuple[str, ...], ids: tuple[int, ...]
+) -> tuple[tuple[TokenLogprob, ...] | None, dict[str, float] | None]:
+    """Read tokens that vLLM reports by id: the log-probability of every choice, or the tokens by name."""
+    names = {f"token_id:{token}": choice for token, choice in zip(ids, choices, strict=True)}
+    named = tuple(
+        TokenLogprob(names.get(token, token), logprob, tuple((names.get(one, one), value) for one, value in top))
+        for token, logprob, top in tokens
+    )
+    wanted = set(choices)
+    for token in named:
+        scores = dict(token.top)
+        if token.token in wanted and wanted <= scores.keys():
+            return None, {choice: scores[choice] for choice in choices}
+    return named, None
 
 
 def unwrap_choice(text: str, tokens: tuple[TokenLogprob, ...] | None) -> tuple[str, tuple[TokenLogprob, ...] | None]:

@@ -53,7 +53,12 @@ class VLLMModel:
     def encode(self, request: Request) -> bytes:
         """The request, the folder and how it was loaded."""
         extra = orjson.dumps(self._parameters, option=orjson.OPT_SORT_KEYS, default=str)
+        extra += b"" if request.token_ids is None else orjson.dumps(request.token_ids)
         return canonical(f"vllm:{self.folder}", request) + extra
+
+    async def tokenize(self, text: str) -> list[int] | None:
+        """Ids of a text's tokens, without special ones."""
+        return list(self._llm.get_tokenizer().encode(text, add_special_tokens=False))
 
     async def complete(self, request: Request) -> Reply:
         """Answer with the next batch."""
@@ -85,7 +90,8 @@ class VLLMModel:
             max_tokens=request.max_tokens or 2048,
             seed=request.seed,
             stop=list(request.stop or ()),
-            logprobs=request.logprobs or None,
+            logprobs=(request.logprobs or None) if request.token_ids is None else None,
+            logprob_token_ids=None if request.token_ids is None else list(request.token_ids),
             structured_outputs=form,
         )
 
@@ -104,6 +110,11 @@ class VLLMModel:
                 )
                 for token, place in zip(output.token_ids, output.logprobs, strict=True)
             )
+        scored = None
+        if output.logprobs and request.choices is not None and request.token_ids is not None:
+            place = output.logprobs[0]
+            if all(token in place for token in request.token_ids):
+                scored = {c: float(place[t].logprob) for c, t in zip(request.choices, request.token_ids, strict=True)}
         held = request.choices is not None or request.schema is not None
         return Reply(
             text=output.text,
@@ -111,7 +122,8 @@ class VLLMModel:
             prompt_tokens=len(result.prompt_token_ids or ()),
             completion_tokens=len(output.token_ids),
             model=self.name,
-            logprobs=tokens,
+            logprobs=None if scored else tokens,
+            choice_logprobs=scored,
             constraint="structured_outputs" if held else None,
         )
 

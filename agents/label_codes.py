@@ -1,0 +1,308 @@
+"""Ask for labels by code: one token says which, and the probabilities of all codes how sure that is.
+
+Each label gets a short code, the reply is held to the codes, and the log-probabilities of its one
+token become a distribution over the space. vLLM scores up to 128 codes exactly; other servers report
+the likeliest 20 tokens at most. Where none are reported, the model is asked for its confidence in
+words, or several times for a vote. `source` of a prediction says which it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import aclosing
+from itertools import chain, islice
+from pathlib import Path
+from random import Random
+from typing import Any, Literal, cast
+
+from labelspace.agents.codes import choose_codes
+from labelspace.agents.label_names import Answer, label_table, shorter
+from labelspace.agents.replies import fold, read_object, without_thoughts
+from labelspace.agents.texts import cut_middle
+from labelspace.errors import ConfigError
+from labelspace.llm import Engine, Outcome, Reply, ReplyError, Request, choice_distribution
+from labelspace.prompts import Prompt, load_prompt
+from labelspace.records import Record
+from labelspace.space import LabelSpace
+
+Confidence = Literal["auto", "logprobs", "verbal", "sampled"]
+MOST_SCORED = 128
+"""Tokens that vLLM scores in one request."""
+TOP = 20
+"""Tokens that the protocol reports at most."""
+_ALL_KEPT = 50
+"""Of larger spaces only the best `_BEST_KEPT` scores are kept."""
+_BEST_KEPT = 10
+_WARM = 1.0
+"""Temperature of replies that vote."""
+
+
+class ByCode:
+    """One document, one request, one token."""
+
+    def __init__(
+        self,
+        space: LabelSpace,
+        *,
+        use_case: str = "",
+        prompts: str | Path | None = None,
+        examples: int = 2,
+        max_chars: int = 24_000,
+        max_tokens: int | None = None,
+        confidence: Confidence = "auto",
+        samples: int = 5,
+    ) -> None:
+        """Say how; see `Labeler`.
+
+        Raises:
+            ConfigError: The space is multi-label, or there are fewer than two samples.
+        """
+        if space.multi_label:
+            raise ConfigError(
+                f"{space.name!r} gives a text several labels, and one token can name only one; leave out one_token"
+            )
+        if samples < 2:
+            raise ConfigError(f"a vote needs at least 2 samples, not {samples}")
+        self.space, self.max_chars = space, max_chars
+        self.names = (*space.leaves, *([space.other] if space.other else []))
+        self._max_tokens, self._samples = max_tokens, samples
+        self._way: Confidence = confidence
+        self._template = load_prompt("label_code", folder=prompts)
+        self._table, self._use_case = label_table(space, examples), use_case
+        self._prompts: list[tuple[Prompt, tuple[str, ...]]] = []
+        """Prompts and the codes of `names` in each: one, or one for each vote."""
+        self._codes: tuple[str, ...] = ()
+        self._ids: tuple[int, ...] | None = None
+        self._read_by_name = {fold(name): name for name in self.names}
+
+    @property
+    def source(self) -> Mapping[str, Any]:
+        """Name, version and hash of the prompt."""
+        return self._template.provenance
+
+    async def start(self, engine: Engine) -> None:
+        """Choose codes that are one token where the model can tell, and write them into the prompt.
+
+        Raises:
+            ConfigError: There are more labels than codes.
+        """
+        self._codes, self._ids = await choose_codes(engine.model, engine.journal.about, len(self.names))
+        self._write_prompts()
+
+    def _write_prompts(self) -> None:
+        """Bind everything but the document; those who vote see the labels in other orders, under other codes."""
+        self._prompts = []
+        taken: set[tuple[tuple[int, ...], tuple[str, ...]]] = set()
+        for vote in range(self._samples if self._way == "sampled" else 1):
+            labels, codes = tuple(range(len(self._table))), self._codes
+            for seed in range(50 * vote, 50 * vote + 50):
+                if (labels, codes) not in taken:
+                    break
+                labels, codes = self._shuffled(seed)
+            taken.add((labels, codes))
+            code_of = dict(zip(self.names, codes, strict=True))
+            known = {
+                "use_case": self._use_case,
+                "labels": [{**self._table[at], "code": code_of[self._table[at]["name"]]} for at in labels],
+                "other": {"code": code_of[self.space.other], "name": self.space.other} if self.space.other else "",
+                "confidence": self._way == "verbal",
+            }
+            self._prompts.append((self._template.bind(**known), codes))
+
+    def _shuffled(self, seed: int) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        """Another order of the labels, groups staying together, and other codes for them."""
+        random = Random(seed)
+        labels, codes = list(range(len(self._table))), list(self._codes)
+        random.shuffle(labels)
+        random.shuffle(codes)
+        groups = list(dict.fromkeys(self._table[at]["group"] for at in labels))
+        labels.sort(key=lambda at: groups.index(self._table[at]["group"]))
+        return tuple(labels), tuple(codes)
+
+    # -- asking ------------------------------------------------------------------------------
+
+    def requests(self, records: Iterable[Record]) -> Iterator[Request]:
+        """One for each record, or one for each vote."""
+        for record in records:
+            for vote in range(len(self._prompts)):
+                yield self._request((record, vote))
+
+    async def ask(
+        self, engine: Engine, records: Iterable[Record], *, total: int | None
+    ) -> AsyncIterator[Outcome[Record, Answer]]:
+        """One outcome for each record, in order."""
+        if self._way == "auto":
+            records = await self._find_a_way(engine, records)
+        votes = len(self._prompts)
+        items = ((record, vote) for record in records for vote in range(votes))
+        outcomes = engine.map(
+            items,
+            self._request,
+            self._read,
+            purpose="label",
+            version=self._template.hash,
+            shorten=self._shorten,
+            total=None if total is None else total * votes,
+        )
+        cast_votes: list[Outcome[tuple[Record, int], Answer]] = []
+        async with aclosing(cast("Any", outcomes)) as stream:
+            async for outcome in stream:
+                cast_votes.append(outcome)
+                if len(cast_votes) == votes:
+                    yield self._counted(cast_votes)
+                    cast_votes = []
+
+    def replay(self, engine: Engine, records: Iterable[Record]) -> Iterator[Outcome[Record, Answer] | None]:
+        """What the journal alone tells of each record."""
+        votes = len(self._prompts)
+        items = ((record, vote) for record in records for vote in range(votes))
+        known = engine.known(items, self._request, self._read, shorten=self._shorten)
+        while cast_votes := list(islice(known, votes)):
+            there = [outcome for outcome in cast_votes if outcome is not None]
+            yield self._counted(there) if len(there) == votes else None
+
+    async def _find_a_way(self, engine: Engine, records: Iterable[Record]) -> Iterable[Record]:
+        """Ask about the first record: if the reply has no log-probabilities, no other will."""
+        left = iter(records)
+        loop = asyncio.get_running_loop()
+        first = await loop.run_in_executor(None, lambda: list(islice(left, 1)))
+        probe = engine.map(
+            [(record, 0) for record in first], self._request, self._read, shorten=self._shorten, shown=False
+        )
+        self._way = "logprobs"
+        async for outcome in probe:
+            # The row is counted when it is asked for again below, and found in the journal.
+            engine.stats.rows -= 1
+            engine.stats.ok -= outcome.status == "ok"
+            engine.stats.failed -= outcome.status == "failed"
+            reply = outcome.reply
+            if outcome.status == "ok" and reply is not None and not reply.logprobs and not reply.choice_logprobs:
+                self._way = "verbal"
+                self._write_prompts()
+        return chain(first, left)
+
+    def _request(self, item: tuple[Record, int]) -> Request:
+        record, vote = item
+        return self._ask_about(cut_middle(record.text, self.max_chars), vote)
+
+    def _shorten(self, item: tuple[Record, int], times: int) -> Request | None:
+        record, vote = item
+        text = shorter(record, self.max_chars, times)
+        return None if text is None else self._ask_about(text, vote)
+
+    def _ask_about(self, text: str, vote: int) -> Request:
+        prompt, codes = self._prompts[vote]
+        messages = prompt.render(document=text)
+        if self._way == "verbal":
+            return Request(messages, schema=_verbal_schema(codes), max_tokens=self._max_tokens)
+        one = 1 if self._ids is not None else None
+        if self._way == "sampled":
+            return Request(messages, choices=codes, temperature=_WARM, seed=vote, max_tokens=self._max_tokens or one)
+        scored = self._ids is not None and len(codes) <= MOST_SCORED
+        return Request(
+            messages,
+            choices=codes,
+            logprobs=TOP,
+            max_tokens=self._max_tokens or one,
+            token_ids=self._ids if scored else None,
+        )
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def _read(self, reply: Reply, item: tuple[Record, int]) -> Answer:
+        _, codes = self._prompts[item[1]]
+        text, told = without_thoughts(reply.text), None
+        if self._way == "verbal":
+            data = read_object(reply.text, ("code", "confidence"))
+            text, told = str(data["code"]), _share(data["confidence"])
+        name = self._named(text, codes)
+        none_fits = name == self.space.other
+        if self._way == "verbal":
+            return Answer(() if none_fits else (name,), none_fits, None, {}, told, {"confidence": "verbalised"})
+        if self._way == "sampled":
+            return Answer(() if none_fits else (name,), none_fits)
+        found = choice_distribution(reply, codes)
+        if found is None:
+            how = "none: the server gave no log-probabilities"
+            return Answer(() if none_fits else (name,), none_fits, source={"confidence": how})
+        how = "logprobs" if _is_whole(reply, codes) else f"logprobs, truncated to the likeliest {TOP} tokens"
+        scores = {label: found[code] for label, code in zip(self.names, codes, strict=True)}
+        return Answer(
+            () if none_fits else (name,), none_fits, None, self._kept(scores), scores[name], {"confidence": how}
+        )
+
+    def _named(self, text: str, codes: tuple[str, ...]) -> str:
+        """The label that a reply means: by its code, or by its name where the model gave that.
+
+        Raises:
+            ReplyError: Neither is a label's.
+        """
+        found = re.match(r"[\W_]*([A-Za-z0-9]+)", text)
+        if found and found[1] in codes and not re.match(r"\s+\w", text[found.end() :]):
+            return self.names[codes.index(found[1])]
+        if (name := self._read_by_name.get(fold(text))) is not None:
+            return name
+        listed = "; ".join(codes if len(codes) <= 60 else [*codes[:60], "..."])
+        raise ReplyError(f"{' '.join(text.split())[:100]!r} is not a code. Answer with exactly one of: {listed}")
+
+    def _counted(self, votes: list[Outcome[tuple[Record, int], Answer]]) -> Outcome[Record, Answer]:
+        """One outcome for a record from those of its votes: the majority's, first come where it is a draw."""
+        first = votes[0]
+        record = first.item[0]
+        answers = [outcome.value for outcome in votes if outcome.value is not None]
+        if len(votes) == 1 or not answers:
+            return Outcome(record, first.value, first.status, first.reason, first.code, first.raw, first.reply)
+        counts = Counter(answer.labels for answer in answers)
+        labels, most = counts.most_common(1)[0]
+        scores = {labels[0]: count / len(answers) for labels, count in counts.items() if labels}
+        how = f"sampled: {most} of {len(answers)} replies"
+        answer = Answer(labels, not labels, None, self._kept(scores), most / len(answers), {"confidence": how})
+        best = next(outcome for outcome in votes if outcome.value is not None and outcome.value.labels == labels)
+        return Outcome(record, answer, "ok", best.reason, None, None, best.reply)
+
+    def _kept(self, scores: Mapping[str, float]) -> dict[str, float]:
+        """All scores of a small space, the best of a large one; the bucket is no label and has none."""
+        kept = {name: value for name, value in scores.items() if name != self.space.other}
+        if len(kept) <= _ALL_KEPT:
+            return kept
+        best = sorted(kept, key=lambda name: -kept[name])[:_BEST_KEPT]
+        return {name: kept[name] for name in best}
+
+
+def _is_whole(reply: Reply, codes: tuple[str, ...]) -> bool:
+    """Whether every code was scored."""
+    if reply.choice_logprobs is not None:
+        return True
+    told = {token.strip() for one in reply.logprobs or () for token, _ in one.top}
+    return told.issuperset(codes)
+
+
+def _verbal_schema(codes: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {
+            "code": {"type": "string", "enum": list(codes)},
+            "confidence": {"type": "integer"},
+        },
+        "required": ["code", "confidence"],
+        "additionalProperties": False,
+    }
+
+
+def _share(given: Any) -> float:
+    """A number of percent as a probability.
+
+    Raises:
+        ReplyError: It is none.
+    """
+    number = given.strip().removesuffix("%") if isinstance(given, str) else given
+    try:
+        value = float(number)
+    except (TypeError, ValueError):
+        value = -1.0
+    if isinstance(given, bool) or not 0 <= value <= 100:
+        raise ReplyError(f'"confidence" must be a whole number from 0 to 100, not {given!r:.50}.')
+    return value / 100
