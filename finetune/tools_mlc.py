@@ -9,8 +9,10 @@ through a fallback of transformers: minus the log-softmax summed over the needed
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +25,7 @@ from torch.nn import functional
 from labelspace.errors import ConfigError, DataError
 from labelspace.finetune.align import encode_texts
 from labelspace.finetune.backbone import load_backbone, pad_id
-from labelspace.finetune.batches import Batch, Example
+from labelspace.finetune.batches import Example
 from labelspace.finetune.checkpoint import read_tensors, write_tensors
 from labelspace.finetune.label_model import LabelModel, logits_of
 from labelspace.finetune.train_settings import History, TrainSettings
@@ -153,20 +155,48 @@ class ToolMLC:
 
     def scores(self, queries: Sequence[str]) -> npt.NDArray[np.float32]:
         """Log-odds that a query needs a tool [n, k], columns as in `classes_`."""
+        return self.scores_of(self.embed(queries))
+
+    def scores_of(self, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Log-odds from vectors that `embed` gave."""
+        head = self._trained.head
+        with torch.inference_mode():
+            rows = torch.from_numpy(np.ascontiguousarray(vectors)).to(head.bias.device)
+            return np.asarray(head(rows).float().cpu().numpy(), dtype=np.float32)
+
+    @property
+    def name(self) -> str:
+        """What it is called as an embedder."""
+        return f"tuned:{self.base}"
+
+    @cached_property
+    def version(self) -> str:
+        """Hash of the trained weights, so that vectors can be kept on disk."""
+        digest = hashlib.blake2b(str(self.base).encode(), digest_size=16)
+        for name, tensor in sorted(_tuned(self._trained).items()):
+            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        return f"tuned:{digest.hexdigest()}"
+
+    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Vectors of the tuned encoder [n, d], rows of length 1: queries that need the same tools lie together."""
+        model = self._trained
+        head, model.head = model.head, nn.Identity()
+        try:
+            return np.asarray(self._pooled(self._encode(texts)).numpy(), dtype=np.float32)
+        finally:
+            model.head = head
+
+    @property
+    def _trained(self) -> LabelModel:
         if self._model is None:
             raise ConfigError("this classifier of tools was not trained; call fit first")
-        examples = [Example(ids) for ids in self._encode(queries)]
-        found = logits_of(self._model, examples, pad=pad_id(self._tokenizer))
-        return np.stack(found) if found else np.zeros((0, len(self.classes_)), np.float32)
+        return self._model
 
     def save(self, folder: str | Path) -> None:
         """Write what was trained, as safetensors and JSON; the base is named, not copied."""
-        if self._model is None:
-            raise ConfigError("this classifier of tools was not trained; call fit first")
-        folder = Path(folder)
+        model, folder = self._trained, Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        trained = {name: p for name, p in self._model.named_parameters() if p.requires_grad}
-        write_tensors(folder / "mlc.safetensors", trained, {"format": 1})
+        write_tensors(folder / "mlc.safetensors", _tuned(model), {"format": 1})
         data = {
             "base": str(self.base),
             "loss": self.loss,
@@ -195,6 +225,8 @@ class ToolMLC:
         tensors, _ = read_tensors(folder / "mlc.safetensors")
         backbone, made._tokenizer = load_backbone(made.base)
         made._model = LabelModel(backbone, CosineHead(tensors["head.vectors"]), pooling="mean")
+        if made.freeze_tokens:
+            backbone.embedding.requires_grad_(False)
         made._model.load_state_dict(tensors, strict=False)
         made._model.eval()
         return made
@@ -226,13 +258,16 @@ class ToolMLC:
     def _pooled(self, encoded: Sequence[Sequence[int]]) -> Tensor:
         assert self._model is not None
         found = logits_of(self._model, [Example(ids) for ids in encoded], pad=pad_id(self._tokenizer))
-        return functional.normalize(torch.from_numpy(np.stack(found)), dim=-1)
+        width = self._model.backbone.width
+        return functional.normalize(torch.from_numpy(np.stack(found) if found else np.zeros((0, width))), dim=-1)
+
+
+def _tuned(model: nn.Module) -> dict[str, Tensor]:
+    """What training changes: all but the token embeddings, where these are frozen."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def _multi_hot(row: Sequence[int], width: int) -> npt.NDArray[np.bool_]:
     hot = np.zeros(width, dtype=np.bool_)
     hot[list(row)] = True
     return hot
-
-
-__all__ = ["Batch", "CosineHead", "ToolMLC", "bce_loss", "softmax_loss"]

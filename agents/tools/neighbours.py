@@ -1,8 +1,9 @@
-"""k nearest neighbours: a query needs what the queries most like it needed."""
+"""Neighbours: a query needs what the queries most like it needed, by meaning or by words."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -40,28 +41,109 @@ class Neighbours(Retriever):
             sharpness: How much more the nearest count.
             vectors: Embeddings of the usages [n, d], if they are at hand.
         """
-        from scipy.sparse import csr_matrix
-
         super().__init__(tools.space)
         self.embedder, self.k, self.sharpness = embedder, k, sharpness
-        place = {name: i for i, name in enumerate(tools.names)}
-        self.needs = [[place[name] for name in usage.tools if name in place] for usage in usages]
+        self.needs = needs_of(tools, usages)
         self.vectors = embedder.embed([usage.query for usage in usages]) if vectors is None else vectors
-        at = np.concatenate([[0], np.cumsum([len(row) for row in self.needs])])
-        flat = np.array([i for row in self.needs for i in row], dtype=np.int64)
-        self._needs = csr_matrix((np.ones(len(flat), np.float32), flat, at), shape=(len(usages), len(tools)))
+        self._needs = as_matrix(self.needs, len(tools))
 
     def scores(self, queries: Sequence[str]) -> Floats:
         """Logarithms of the shares [n, k], at least log(FLOOR)."""
-        from scipy.sparse import csr_matrix
-
         near: Floats = self.embedder.embed(queries) @ self.vectors.T
-        k = min(self.k, near.shape[1])
-        best = np.argpartition(-near, k - 1, axis=1)[:, :k]
-        weight = np.take_along_axis(near, best, axis=1).astype(np.float64)
-        weight = np.exp(self.sharpness * (weight - weight.max(axis=1, keepdims=True, initial=-1)))
-        weight /= weight.sum(axis=1, keepdims=True)
-        at = np.arange(len(near) + 1) * k
-        shares = csr_matrix((weight.ravel(), best.ravel(), at), shape=near.shape) @ self._needs
-        found: Floats = np.log(shares.toarray() + FLOOR).astype(np.float32)
+        return log_shares_of(near, self._needs, k=self.k, sharpness=self.sharpness)
+
+
+class Nearest(Retriever):
+    """The highest cosine of the query and any usage of a tool: one case that is just like this one."""
+
+    name = "nearest"
+
+    def __init__(
+        self, tools: ToolSet, usages: Sequence[Usage], embedder: Embedder, *, vectors: Vectors | None = None
+    ) -> None:
+        """Keep the usages; see `Neighbours`."""
+        super().__init__(tools.space)
+        self.embedder = embedder
+        self.needs = needs_of(tools, usages)
+        self.vectors = embedder.embed([usage.query for usage in usages]) if vectors is None else vectors
+        pairs = sorted((tool, row) for row, needed in enumerate(self.needs) for tool in needed)
+        self._rows = np.array([row for _, row in pairs], dtype=np.intp)
+        found = np.array([tool for tool, _ in pairs], dtype=np.intp)
+        self._tools, self._starts = np.unique(found, return_index=True)
+
+    def scores(self, queries: Sequence[str]) -> Floats:
+        """Cosines [n, k]; -1 for a tool that was never used."""
+        asked = self.embedder.embed(queries)
+        found = np.full((len(asked), len(self.tools)), -1, np.float32)
+        if len(self._rows):
+            near = (asked @ self.vectors.T)[:, self._rows]
+            found[:, self._tools] = np.maximum.reduceat(near, self._starts, axis=1)
         return found
+
+
+class Wording(Retriever):
+    """`Neighbours` by the words and letters that queries share (TF-IDF) instead of by meaning."""
+
+    name = "wording"
+
+    def __init__(self, tools: ToolSet, usages: Sequence[Usage], *, k: int = 30, sharpness: float = 10.0) -> None:
+        """Keep the usages; see `Neighbours`."""
+        from scipy.sparse import hstack
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        super().__init__(tools.space)
+        self.usages, self.k, self.sharpness = tuple(usages), k, sharpness
+        texts = [usage.query for usage in usages]
+        kinds: tuple[dict[str, Any], ...] = (
+            {"ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"},
+            {"analyzer": "char_wb", "ngram_range": (2, 5), "min_df": 2 if len(texts) >= 100 else 1},
+        )
+        self._counters = [TfidfVectorizer(sublinear_tf=True, dtype=np.float32, **kind) for kind in kinds]
+        # Each kind has rows of length 1, so that together their product is twice a cosine.
+        self._vectors = hstack([counter.fit_transform(texts) for counter in self._counters], format="csr")
+        self._needs = as_matrix(needs_of(tools, usages), len(tools))
+
+    def scores(self, queries: Sequence[str]) -> Floats:
+        """Logarithms of the shares [n, k], at least log(FLOOR)."""
+        from scipy.sparse import hstack
+
+        asked = hstack([counter.transform(queries) for counter in self._counters], format="csr")
+        near: Floats = (asked @ self._vectors.T).toarray() / np.float32(2)
+        return log_shares_of(near, self._needs, k=self.k, sharpness=self.sharpness)
+
+
+def needs_of(tools: ToolSet, usages: Sequence[Usage]) -> list[list[int]]:
+    """Numbers of the tools that each usage needs; tools that are not in the set are passed over."""
+    place = {name: i for i, name in enumerate(tools.names)}
+    return [[place[name] for name in usage.tools if name in place] for usage in usages]
+
+
+def as_matrix(needs: Sequence[Sequence[int]], width: int) -> Any:
+    """1 where a usage needs a tool, sparse [usages, tools]."""
+    from scipy.sparse import csr_matrix
+
+    at = np.concatenate([[0], np.cumsum([len(row) for row in needs])])
+    flat = np.array([i for row in needs for i in row], dtype=np.int64)
+    return csr_matrix((np.ones(len(flat), np.float32), flat, at), shape=(len(needs), width))
+
+
+def log_shares_of(near: Floats, needs: Any, *, k: int, sharpness: float) -> Floats:
+    """Log of the share of each tool among the k nearest usages.
+
+    Args:
+        near: Similarity of queries and usages [n, usages].
+        needs: See `as_matrix`.
+        k: Usages that count.
+        sharpness: A usage weighs e to the power of its similarity times this.
+    """
+    from scipy.sparse import csr_matrix
+
+    k = min(k, near.shape[1])
+    best = np.argpartition(-near, k - 1, axis=1)[:, :k]
+    weight = np.take_along_axis(near, best, axis=1).astype(np.float64)
+    weight = np.exp(sharpness * (weight - weight.max(axis=1, keepdims=True, initial=-1)))
+    weight /= weight.sum(axis=1, keepdims=True)
+    at = np.arange(len(near) + 1) * k
+    shares = csr_matrix((weight.ravel(), best.ravel(), at), shape=near.shape) @ needs
+    found: Floats = np.log(shares.toarray() + FLOOR).astype(np.float32)
+    return found

@@ -14,7 +14,7 @@ from labelspace.agents.tools.bm25 import BM25
 from labelspace.agents.tools.choose import Thresholds, ToolChooser
 from labelspace.agents.tools.fusion import Fusion
 from labelspace.agents.tools.linear import LinearMLC
-from labelspace.agents.tools.neighbours import Neighbours
+from labelspace.agents.tools.neighbours import Nearest, Neighbours, Wording
 from labelspace.agents.tools.retriever import LastSeen, Retriever, Scored, Scorer
 from labelspace.agents.tools.tool2vec import Descriptions, Tool2Vec
 from labelspace.agents.tools.toolset import ToolSet
@@ -141,6 +141,11 @@ def _take_apart(stage: Retriever) -> tuple[dict[str, Any], dict[str, Any]]:
     if isinstance(stage, Neighbours):
         data = {"kind": "neighbours", "k": stage.k, "sharpness": stage.sharpness, "needs": stage.needs}
         return data, {"vectors": stage.vectors}
+    if isinstance(stage, Nearest):
+        return {"kind": "nearest", "needs": stage.needs}, {"vectors": stage.vectors}
+    if isinstance(stage, Wording):
+        usages = [[usage.query, list(usage.tools)] for usage in stage.usages]
+        return {"kind": "wording", "k": stage.k, "sharpness": stage.sharpness, "usages": usages}, {}
     if isinstance(stage, LinearMLC):
         return {"kind": "mlc"}, {"weights": stage.weights, "bias": stage.bias}
     if isinstance(stage, Scored):
@@ -173,9 +178,16 @@ def _put_together(
         )
     elif kind == "descriptions":
         made = Descriptions(tools, embedder, index=data["index"])
-    elif kind == "neighbours":
+    elif kind in ("neighbours", "nearest"):
         usages = [Usage("", tuple(tools.names[i] for i in row)) for row in data["needs"]]
-        made = Neighbours(tools, usages, embedder, k=data["k"], sharpness=data["sharpness"], vectors=arrays["vectors"])
+        if kind == "nearest":
+            made = Nearest(tools, usages, embedder, vectors=arrays["vectors"])
+        else:
+            near = {"k": data["k"], "sharpness": data["sharpness"]}
+            made = Neighbours(tools, usages, embedder, vectors=arrays["vectors"], **near)
+    elif kind == "wording":
+        usages = [Usage(query, tuple(needed)) for query, needed in data["usages"]]
+        made = Wording(tools, usages, k=data["k"], sharpness=data["sharpness"])
     elif kind == "mlc":
         made = LinearMLC(tools, embedder, arrays["weights"], arrays["bias"])
     elif kind == "scored" and load is not None:

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from labelspace.agents.tools.bm25 import BM25
 from labelspace.agents.tools.fusion import Fusion
 from labelspace.agents.tools.linear import LinearMLC
-from labelspace.agents.tools.neighbours import Neighbours
+from labelspace.agents.tools.neighbours import Nearest, Neighbours, Wording
 from labelspace.agents.tools.retriever import LastSeen, Retriever, Scored, Scorer
 from labelspace.agents.tools.tool2vec import Descriptions, Tool2Vec
 from labelspace.agents.tools.toolset import ToolSet
@@ -16,10 +16,12 @@ from labelspace.agents.tools.usage import Usage
 from labelspace.embed.base import Embedder
 from labelspace.errors import ConfigError, DataError
 
-Stage = Literal["bm25", "descriptions", "tool2vec", "tool2vec-dot", "neighbours", "mlc", "mlc-bce"]
+Stage = Literal[
+    "bm25", "descriptions", "tool2vec", "tool2vec-dot", "neighbours", "nearest", "wording", "mlc", "mlc-bce"
+]
 STAGES: tuple[str, ...] = get_args(Stage)
 NEEDS_USAGE = frozenset(STAGES) - {"bm25", "descriptions"}
-BEST: tuple[str, ...] = ("bm25", "descriptions", "tool2vec", "neighbours", "mlc")
+BEST: tuple[str, ...] = ("descriptions", "tool2vec", "neighbours", "nearest", "wording", "mlc")
 """What is fused where nothing is asked for."""
 
 
@@ -53,6 +55,10 @@ def make_stage(name: str, tools: ToolSet, usages: Sequence[Usage], embedder: Emb
         return made
     if name == "neighbours":
         return Neighbours(tools, usages, embedder)
+    if name == "nearest":
+        return Nearest(tools, usages, embedder)
+    if name == "wording":
+        return Wording(tools, usages)
     stage = LinearMLC.of(tools, usages, embedder, loss="bce" if name == "mlc-bce" else "softmax")
     stage.name = name
     return stage
