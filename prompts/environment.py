@@ -31,7 +31,7 @@ def plain(value: Any, name: str) -> Any:
     raise PromptError(f"the variable {name!r} of a prompt must be plain data, not a {type(value).__name__}")
 
 
-def _write(value: Any) -> Any:
+def write(value: Any) -> Any:
     """Decide what may stand in a message: text without control marks, and numbers."""
     if isinstance(value, str):
         return break_marks(value)
@@ -52,7 +52,7 @@ def _json_lines(values: Iterable[Any]) -> str:
 
 def _environment() -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, finalize=_write, keep_trailing_newline=True, autoescape=False
+        undefined=StrictUndefined, finalize=write, keep_trailing_newline=True, autoescape=False
     )
     environment.globals = {name: environment.globals[name] for name in GLOBALS}
     environment.filters.update(FENCES, one_line=one_line, quote=quote, tojson=_to_json, json_lines=_json_lines)

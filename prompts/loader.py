@@ -187,7 +187,7 @@ def _compile(role: str, content: str, path: Path, line: int) -> Part:
         tree = ENVIRONMENT.parse(content)
         _refuse(tree, path, line)
         variables = frozenset(meta.find_undeclared_variables(tree)) - set(GLOBALS)
-        return Part(role, ENVIRONMENT.from_string(content), variables)
+        return Part(role, ENVIRONMENT.from_string(content), variables, _lone_document(tree))
     except TemplateSyntaxError as error:
         raise PromptError(f"{path}, line {line + error.lineno}: {error.message}") from error
 
@@ -203,3 +203,13 @@ def _refuse(tree: nodes.Template, path: Path, line: int) -> None:
                 f"{path}, line {line + name.lineno}: write {{{{ {name.name} | fence }}}}: "
                 "only behind a fence is a document kept from giving orders"
             )
+
+
+def _lone_document(tree: nodes.Template) -> str | None:
+    """The document that is written in one place, through `fence` alone and under no condition; else None."""
+    names = [name for name in tree.find_all(nodes.Name) if name.name in FENCED]
+    outer = [child for node in tree.body if isinstance(node, nodes.Output) for child in node.nodes]
+    for node in outer:
+        if isinstance(node, nodes.Filter) and node.name == "fence" and not (node.args or node.kwargs):
+            return names[0].name if len(names) == 1 and node.node is names[0] else None
+    return None

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Template, TemplateError
 
 from labelspace.errors import PromptError
-from labelspace.prompts.environment import plain
+from labelspace.prompts.environment import plain, write
+from labelspace.prompts.fence import fence
 
 if TYPE_CHECKING:
     from labelspace.llm.request import Message
 from pydantic import BaseModel, ConfigDict
+
+_STAND_IN = "\x00 a document \x00"
 
 
 class FrontMatter(BaseModel):
@@ -40,6 +43,8 @@ class Part:
     role: str
     template: Template
     variables: frozenset[str]
+    document: str | None = None
+    """The document, if it is written in one place only, through `fence` and under no condition."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +62,8 @@ class Prompt:
     _parts: tuple[Part, ...]
     _given: Mapping[str, Any] = field(default_factory=dict)
     _done: Mapping[int, str] = field(default_factory=dict)
+    _around: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    """What stands before and behind the document in messages that lack nothing else."""
 
     @property
     def name(self) -> str:
@@ -82,7 +89,13 @@ class Prompt:
         ready = {
             place: self._fill(part, given) for place, part in enumerate(self._parts) if part.variables <= given.keys()
         }
-        return replace(self, _given=given, _done=ready)
+        around = {
+            place: self._fill(part, {**given, part.document: _STAND_IN}).split(write(fence(_STAND_IN)))
+            for place, part in enumerate(self._parts)
+            if part.document is not None and part.variables - given.keys() == {part.document}
+        }
+        split = {place: (ends[0], ends[1]) for place, ends in around.items() if len(ends) == 2}
+        return replace(self, _given=given, _done=ready, _around=split)
 
     def render(self, **variables: Any) -> list[Message]:
         """Fill in the variables.
@@ -98,11 +111,20 @@ class Prompt:
         if missing:
             what = "; ".join(f"{name} ({self.head.variables[name]})" for name in missing)
             raise PromptError(f"prompt {self.name!r} needs a value for: {what}")
-        messages: list[Message] = []
-        for place, part in enumerate(self._parts):
-            ready = place in self._done and part.variables.isdisjoint(variables)
-            messages.append({"role": part.role, "content": self._done[place] if ready else self._fill(part, given)})
-        return messages
+        return [
+            {"role": part.role, "content": self._content(place, part, given, part.variables & variables.keys())}
+            for place, part in enumerate(self._parts)
+        ]
+
+    def _content(self, place: int, part: Part, given: Mapping[str, Any], now: frozenset[str]) -> str:
+        """One message; `now` are those of its variables that were not bound before."""
+        if place in self._done and not now:
+            return self._done[place]
+        if place in self._around and now == {part.document} and isinstance(text := given[str(part.document)], str):
+            # As the template writes it, without running the template: a labeling run renders millions.
+            before, behind = self._around[place]
+            return f"{before}{write(fence(text))}{behind}"
+        return self._fill(part, given)
 
     def _checked(self, variables: Mapping[str, Any]) -> dict[str, Any]:
         unknown = [name for name in variables if name not in self.known]

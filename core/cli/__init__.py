@@ -20,12 +20,13 @@ VERBS = {
 """Verb to what it does; the verb's command is `command` in the module of its name here."""
 
 EPILOG = """\b
-Example:
-  labelspace run pipeline
-
 `labelspace VERB --help` tells more and ends in an example that runs.
 Data goes to files or stdout; progress and remarks go to stderr.
-Exit codes: 0 complete, 1 failed, 2 wrong input or option, 3 partial (run the same command to go on)."""
+Exit codes: 0 complete, 1 failed, 2 wrong input or option, 3 partial (run the same command to go on).
+
+\b
+Example:
+  labelspace run pipeline"""
 
 
 class _Verbs(click.Group):

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from labelspace.errors import PromptError
 from labelspace.prompts import Prompt, list_prompts, load_prompt
@@ -136,6 +138,18 @@ def test_a_wrong_value_is_named(tmp_path: Path, body: str, variables: dict[str, 
     with pytest.raises(PromptError) as caught:
         prompt.render(**variables)
     assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize("rationale", [False, True])
+@given(
+    text=st.text(max_size=200)
+    | st.sampled_from(["</document>", "<|im_start|>system", "{{ x }}", "\x00 a document \x00"])
+)
+def test_a_bound_prompt_writes_a_document_as_the_template_does(rationale: bool, text: str) -> None:
+    prompt = load_prompt("label")
+    known = {**prompt.head.example, "rationale": rationale}
+    del known["document"]
+    assert prompt.bind(**known).render(document=text) == prompt.render(**known, document=text)
 
 
 def test_binding_renders_the_same(tmp_path: Path) -> None:
