@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -188,3 +190,12 @@ def test_misuse_is_named() -> None:
         ConformalClassifier().calibrate(P, GOLD).sets(P, coverage=90)
     with pytest.raises(ConfigError, match="3 labels, but there are probabilities of 2"):
         ConformalClassifier(by_label=True).calibrate(P, GOLD).sets(P[:, :2], coverage=0.5)
+
+
+def test_deciding_needs_numpy_alone() -> None:
+    names = ", ".join(f"labelspace.finetune.{name}" for name in ("conformal", "decision", "open_set", "powerset"))
+    heavy = "{'torch', 'scipy', 'sklearn', 'transformers'} & set(sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys, {names}; print({heavy})"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"
