@@ -7,6 +7,7 @@ after it.
 from __future__ import annotations
 
 import math
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,26 @@ from torch.nn import functional as F
 
 from labelspace.errors import ConfigError
 from labelspace.finetune.basis import equiangular_basis
+
+HeadName = Literal["linear", "mlp", "equiangular"]
+"""Heads that need nothing but the number of labels; the other two are told labels or examples."""
+
+
+def head_of(name: str, width: int, labels: int) -> nn.Module:
+    """Make a head by its name, with its defaults.
+
+    Args:
+        name: Of `HeadName`.
+        width: d.
+        labels: k.
+
+    Raises:
+        ConfigError: There is no such head.
+    """
+    made = {"linear": AffineHead, "mlp": MLPHead, "equiangular": EquiangularHead}.get(name)
+    if made is None:
+        raise ConfigError(f"there is no head {name!r}; there are: {', '.join(get_args(HeadName))}")
+    return made(width, labels)
 
 
 class AffineHead(nn.Module):

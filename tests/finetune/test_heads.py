@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import pytest
 import torch
@@ -15,8 +16,10 @@ from labelspace.finetune.heads import (
     AffineHead,
     DescriptionHead,
     EquiangularHead,
+    HeadName,
     MLPHead,
     NeighbourHead,
+    head_of,
 )
 
 
@@ -182,3 +185,10 @@ def test_neighbours_take_what_there_is() -> None:
     assert head(torch.tensor([[0.0, 1.0]])).exp().tolist() == [pytest.approx([0.25, 0.5, 0.25])]
     with pytest.raises(ConfigError, match="remember"):
         NeighbourHead(2, 3)(torch.zeros(1, 2))
+
+
+def test_every_head_has_a_name() -> None:
+    for name in get_args(HeadName):
+        assert head_of(name, 6, 4)(torch.zeros(2, 6)).shape == (2, 4)
+    with pytest.raises(ConfigError, match="no head 'tree'; there are: linear, mlp, equiangular"):
+        head_of("tree", 6, 4)
