@@ -42,6 +42,8 @@ SURE_REFINED, SURE_PLAIN = (4.0, 1.5), (5.0, 2.5)
 """Sharpness of probabilities is a + b log(labels), of similarities as they are: what is near enough to be
 sure differs less between embedders and data than how widely all similarities spread. Refined prototypes
 lie nearer to the texts, so that a given margin says less."""
+SURE_DESCRIBED = 1.0
+"""Added to a where labels say more of themselves than a name."""
 SHRINK = 20
 """Means over few texts are drawn to what is known without them, as by so many texts."""
 LEAST_SPREAD = 0.02
@@ -97,8 +99,14 @@ class Prototypes:
         return likely
 
 
-def plain_prototypes(labels: Vectors, texts: Vectors | None = None) -> Prototypes:
-    """Centre labels [k, d] and texts [n, d], and move no prototype."""
+def plain_prototypes(labels: Vectors, texts: Vectors | None = None, *, described: bool = False) -> Prototypes:
+    """Centre labels [k, d] and texts [n, d], and move no prototype.
+
+    Args:
+        labels: Vector of what each label says of itself.
+        texts: Vectors of unlabelled texts to learn means and spreads from.
+        described: Whether labels say more than a name.
+    """
     own = labels.mean(0) if len(labels) > 1 else np.zeros(labels.shape[1], np.float32)
     vectors = unit_rows(labels - own)
     known = texts if texts is not None else labels[:0]
@@ -121,16 +129,23 @@ def plain_prototypes(labels: Vectors, texts: Vectors | None = None) -> Prototype
         usual = np.stack([mean, np.sqrt(np.maximum(each, LEAST_SPREAD**2))]).astype(np.float32)
     unit = max(spread, LEAST_SPREAD)
     no_bias = np.zeros(len(labels), np.float32)
-    return Prototypes(vectors, centre.astype(np.float32), no_bias, unit, usual, count, SURE_PLAIN)
+    sureness = SURE_PLAIN[0] + SURE_DESCRIBED * described, SURE_PLAIN[1]
+    return Prototypes(vectors, centre.astype(np.float32), no_bias, unit, usual, count, sureness)
 
 
-def refined_prototypes(labels: Vectors, texts: Vectors, *, rounds: int = ROUNDS) -> Prototypes:
-    """Move prototypes from their labels' texts [k, d] to the unlabelled texts [n, d] that they attract."""
+def refined_prototypes(labels: Vectors, texts: Vectors, *, described: bool = False) -> Prototypes:
+    """Move prototypes from their labels' texts [k, d] to the unlabelled texts [n, d] that they attract.
+
+    Args:
+        labels: Vector of what each label says of itself.
+        texts: Vectors of the texts.
+        described: Whether labels say more than a name.
+    """
     start = plain_prototypes(labels, texts)
     sharpness = SHARPNESS / start.spread
     tie = TIE + TIE_SHARE * len(texts) / len(labels)
     vectors, bias = start.vectors, start.bias
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         pulled = np.zeros_like(vectors)
         mass = np.zeros(len(labels), np.float32)
         for rows in _chunks(texts, len(labels)):
@@ -140,7 +155,8 @@ def refined_prototypes(labels: Vectors, texts: Vectors, *, rounds: int = ROUNDS)
             mass += share.sum(0)
         vectors = unit_rows(tie * start.vectors + pulled)
         bias = (BALANCE / sharpness * np.log((mass + 1) / (mass + 1).mean())).astype(np.float32)
-    return Prototypes(vectors, start.centre, bias, start.spread, start.usual, len(texts), SURE_REFINED)
+    sureness = SURE_REFINED[0] + SURE_DESCRIBED * described, SURE_REFINED[1]
+    return Prototypes(vectors, start.centre, bias, start.spread, start.usual, len(texts), sureness)
 
 
 def softmax(logits: Floats) -> Floats:

@@ -140,7 +140,8 @@ class SimilarityLabeler:
 
     def _learn(self, texts: list[str]) -> tuple[Embedder, Prototypes, Vectors]:
         """The embedder, the prototypes, and the vectors of the texts."""
-        said = [label_texts(self.space[name]) for name in self.space.leaves]
+        leaves = [self.space[name] for name in self.space.leaves]
+        said = [label_texts(label) for label in leaves]
         flat = [text for own in said for text, _ in own]
         embedder = self._embedder()
         embedder = fit_embedder(embedder, [*flat, *texts])
@@ -151,9 +152,11 @@ class SimilarityLabeler:
         vectors = embedder.embed(texts)
         told = vectors[np.any(vectors, axis=1)]
         exclusive = not self.space.multi_label and len(labels) > 1
+        described = sum(bool(label.description or label.examples) for label in leaves) > len(leaves) / 2
         if self.adapt and exclusive and len(told) >= len(labels):
-            return embedder, refined_prototypes(labels, told), vectors
-        return embedder, plain_prototypes(labels, told if self.adapt else None), vectors
+            return embedder, refined_prototypes(labels, told, described=described), vectors
+        known = told if self.adapt else None
+        return embedder, plain_prototypes(labels, known, described=described), vectors
 
     def _embedder(self) -> Embedder:
         if self._given == "tfidf":
