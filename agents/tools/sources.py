@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
+import yaml
+
 from labelspace.agents.tools.toolset import Tool, ToolSet, as_tool
-from labelspace.errors import SpaceError
+from labelspace.errors import ConfigError, DataError, SpaceError
+from labelspace.space import LabelSpace
 
 _TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array", dict: "object"}
 
@@ -87,3 +92,70 @@ def from_data(data: Any, *, name: str = "") -> ToolSet:
     if not isinstance(data, Sequence) or isinstance(data, str):
         raise SpaceError("tools come as a list of function schemas, as {'tools': [...]}, or as an OpenAPI document")
     return from_openai(data, name=name or "tools")
+
+
+def import_tools(source: str) -> ToolSet:
+    """Tools from what a user names on the command line.
+
+    Args:
+        source: A .jsonl file of tools; a .json or .yaml file with function schemas, an OpenAPI document or
+            a label space; `sample:support`; the address of an MCP server; `mcp:COMMAND`; `python:MODULE`.
+
+    Raises:
+        DataError: A file can't be read.
+        SpaceError: What is there are no tools.
+        ConfigError: The module or server can't be used.
+    """
+    from labelspace.agents.tools.mcp_source import from_mcp
+
+    if source.startswith(("http://", "https://")):
+        return from_mcp(source)
+    kind, sign, rest = source.partition(":")
+    if sign and kind == "mcp":
+        return from_mcp(rest)
+    if sign and kind == "python":
+        return _of_module(rest)
+    if source == "sample:support":
+        from importlib.resources import files
+
+        text = (files("labelspace") / "sample" / "support.space.yaml").read_text(encoding="utf-8")
+        return from_space(LabelSpace.from_data(yaml.safe_load(text)))
+    if source.endswith((".jsonl", ".jsonl.gz")):
+        return ToolSet.load(source)
+    return _of_file(Path(source))
+
+
+def _of_file(path: Path) -> ToolSet:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML too
+    except FileNotFoundError:
+        raise DataError("no such file of tools", path=str(path)) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"can't be read: {' '.join(str(error).split())}", path=str(path)) from error
+    try:
+        if isinstance(data, Mapping) and "labels" in data:
+            return from_space(LabelSpace.from_data(data))
+        return from_data(data, name=path.stem)
+    except SpaceError as error:
+        raise DataError(str(error), path=str(path)) from error
+
+
+def from_space(space: LabelSpace) -> ToolSet:
+    """The leaves of a label space as tools: what a text can be given is what can be called."""
+    return ToolSet((Tool(name, space[name].description) for name in space.leaves), name=space.name)
+
+
+def _of_module(name: str) -> ToolSet:
+    """The public functions that a module defines."""
+    try:
+        module = import_module(name)
+    except ImportError as error:
+        raise ConfigError(f"the module {name!r} can't be imported: {error}") from error
+    found = [
+        value
+        for key, value in vars(module).items()
+        if inspect.isfunction(value) and not key.startswith("_") and value.__module__ == module.__name__
+    ]
+    if not found:
+        raise ConfigError(f"the module {name!r} defines no public functions")
+    return from_functions(found, name=name)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from labelspace.data import read_records, write_rows
 from labelspace.errors import DataError
+from labelspace.progress import note
 from labelspace.records import Record
 from labelspace.space import LabelSpace
 
@@ -37,18 +38,26 @@ def read_usages(
         label_column: Column of the tools; guessed if None.
 
     Raises:
-        DataError: The file can't be read, a row has no tools, or names one that is not in the tool set.
+        DataError: The file can't be read, no row has tools, or one names a tool that is not in the tool set.
     """
     shown = os.fspath(source)
-    found = []
+    found, without = [], 0
     records = read_records(source, text_column=text_column, label_column=label_column)
     for number, record in enumerate(records, start=1):
-        if record.labels is None:
-            raise DataError("has no tools", path=shown, row=number, advice="give [] where no tool fits")
-        for name in record.labels:
+        needed = record.labels if record.labels is not None else record.metadata.get("tools")
+        if needed is None:
+            without += 1
+            continue
+        if isinstance(needed, str):
+            raise DataError("'tools' is no list", path=shown, row=number, advice="give [] where no tool fits")
+        for name in needed:
             if space is not None and name not in space:
                 raise DataError(space.unknown(name), path=shown, row=number)
-        found.append(Usage(record.text, tuple(dict.fromkeys(record.labels))))
+        found.append(Usage(record.text, tuple(dict.fromkeys(needed))))
+    if not found:
+        raise DataError("no row says which tools it needs", path=shown, advice="give a list under 'tools'")
+    if without:
+        note(f"{shown}: {without:,} of {without + len(found):,} rows don't say which tools they need; passed over")
     return found
 
 

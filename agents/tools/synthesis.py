@@ -1,0 +1,296 @@
+"""Synthetic usage: a language model writes what people would ask, tool by tool, until each has enough.
+
+The loop of Tool2Vec's data (arXiv 2409.02141, section 4; self-instruct): show some tools, have an instruction
+written that needs a few of them, polish it, and let what is accepted be an example for what comes next.
+Where we differ: tools that are shown together lie near each other, so that what is asked for is plausible
+and tells neighbours apart; the tool with the fewest usages is always asked for next, so that all get enough; a
+judge who does not know the answer must find the same tools; what leaks a tool's name is dropped.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labelspace.agents.replies import read_object
+from labelspace.agents.tools.bm25 import words
+from labelspace.agents.tools.toolset import ToolSet, spoken
+from labelspace.agents.tools.usage import Usage
+from labelspace.embed import Embedder, fit_embedder, load_embedder
+from labelspace.llm import ChatModel, Engine, Reply, ReplyError, Request, iterate
+from labelspace.prompts import load_prompt
+
+ALIKE = 0.7
+"""Share of words that two requests have in common from which on the later is dropped as a copy."""
+SHOWN_EXAMPLES = 3
+TIRED = 5
+"""Tries at a tool, for each usage that it lacks, after which it is given up."""
+
+
+@dataclass
+class Tally:
+    """What became of the requests that were written."""
+
+    written: int = 0
+    accepted: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    """By reason: unreadable, leaks a name, judged otherwise, a copy."""
+    lacking: dict[str, int] = field(default_factory=dict)
+    """Tools that have fewer usages than asked for, with how many they have."""
+    engine: dict[str, Any] = field(default_factory=dict)
+    """Calls, tokens and failures."""
+
+    def drop(self, reason: str) -> None:
+        """Count one that was dropped."""
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Idea:
+    """What to ask the model for."""
+
+    shown: tuple[int, ...]
+    """Numbers of the tools that it sees."""
+    wanted: int
+    """Place in `shown`, from 1, of the tool that must be needed."""
+    count: int
+    examples: tuple[str, ...]
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A request that was written, with what it was written for."""
+
+    idea: Idea
+    usage: Usage
+
+
+class UsageWriter:
+    """Writes usages for a tool set.
+
+    writer = UsageWriter(tools, "http://127.0.0.1:8000/v1#name", journal="run/journal.sqlite")
+    for usage in writer.write(each=5): ...
+    """
+
+    def __init__(
+        self,
+        tools: ToolSet,
+        model: str | ChatModel,
+        *,
+        embedder: str | Embedder = "tfidf",
+        shown: int = 8,
+        counts: Sequence[int] = (1, 1, 2),
+        temperature: float = 0.9,
+        language: str = "English",
+        prompts: str | Path | None = None,
+        journal: str | Path | None = None,
+        seed: int = 0,
+        batch: int = 32,
+        engine: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Say how to write; nothing is asked yet.
+
+        Args:
+            tools: The tools.
+            model: A model string or a model.
+            embedder: By which tools are near each other.
+            shown: Tools that the model sees at once.
+            counts: How many tools a request needs; drawn from these.
+            temperature: Of the writing; polishing and judging are done at 0.
+            language: To write in.
+            prompts: Folder of templates that replace ours by name.
+            journal: SQLite file that keeps every reply: the same call goes on after a stop.
+            seed: Of what is drawn.
+            batch: Requests written before what was accepted is shown as examples.
+            engine: Further settings of the `Engine`: budget, concurrency, rpm, ...
+        """
+        self.tools, self.model, self.tally = tools, model, Tally()
+        self._shown, self._counts = min(shown, len(tools)), tuple(min(count, len(tools)) for count in counts)
+        self._temperature, self._language, self._seed, self._batch = temperature, language, seed, batch
+        self._engine = {**(engine or {}), "journal": journal}
+        names = ("tools_instruct", "tools_polish", "tools_judge")
+        self._instruct, self._polish, self._judge = (load_prompt(name, folder=prompts) for name in names)
+        self._texts = [f"{tool.name}: {tool.description[:500]}" for tool in tools]
+        texts = [tool.text for tool in tools]
+        made = load_embedder(embedder) if isinstance(embedder, str) else embedder
+        self._vectors = fit_embedder(made, texts).embed(texts)
+        self._seen: list[frozenset[str]] = []
+
+    def write(self, *, each: int = 5, known: Sequence[Usage] = ()) -> Iterator[Usage]:
+        """Yield usages until every tool has enough, or was given up.
+
+        Args:
+            each: Usages that every tool shall have.
+            known: Usages that there are already: they count, and serve as examples.
+
+        Raises:
+            ModelError: The model can't be used. Replies are kept in the journal.
+            BudgetExceeded: The budget is spent; likewise.
+        """
+        return iterate(lambda: self.stream(each=each, known=known))
+
+    async def stream(self, *, each: int = 5, known: Sequence[Usage] = ()) -> AsyncIterator[Usage]:
+        """As `write`, for asynchronous callers."""
+        draw = random.Random(self._seed)
+        have = dict.fromkeys(self.tools.names, 0)
+        pool = [usage.query for usage in known]
+        for usage in known:
+            self._seen.append(frozenset(words(usage.query)))
+            for name in usage.tools:
+                have[name] = have.get(name, 0) + 1
+        tries = dict.fromkeys(self.tools.names, 0)
+        number = 0
+        async with Engine(self.model, **self._engine) as engine:
+            while True:
+                lacking = [n for n in self.tools.names if have[n] < each and tries[n] < TIRED * each]
+                if not lacking:
+                    break
+                draw.shuffle(lacking)
+                lacking.sort(key=lambda name: have[name])
+                ideas = []
+                for name in lacking[: self._batch]:
+                    number, tries[name] = number + 1, tries[name] + 1
+                    ideas.append(self._idea(name, pool, draw, number))
+                async for usage in self._make(engine, ideas):
+                    pool.append(usage.query)
+                    for name in usage.tools:
+                        have[name] += 1
+                    yield usage
+            self.tally.engine = engine.stats.to_data()
+        self.tally.lacking = {name: count for name, count in have.items() if name in self.tools and count < each}
+
+    def _idea(self, name: str, pool: Sequence[str], draw: random.Random, number: int) -> Idea:
+        """A tool with tools near it, of which a part is drawn, so that the company changes."""
+        at = self.tools.names.index(name)
+        near = np.argsort(-(self._vectors @ self._vectors[at]), kind="stable")
+        company = [int(i) for i in near if i != at][: 3 * (self._shown - 1)]
+        shown = [at, *draw.sample(company, min(self._shown - 1, len(company)))]
+        draw.shuffle(shown)
+        examples = tuple(draw.sample(list(pool), min(SHOWN_EXAMPLES, len(pool))))
+        return Idea(tuple(shown), shown.index(at) + 1, draw.choice(self._counts), examples, number)
+
+    async def _make(self, engine: Engine, ideas: Sequence[Idea]) -> AsyncIterator[Usage]:
+        """Write, polish, judge: each step for the whole batch, so that calls run side by side."""
+        drafts: list[Draft] = []
+        async for outcome in engine.map(
+            ideas, self._ask, self._read, purpose="write usage", version=self._instruct.hash
+        ):
+            self.tally.written += 1
+            if outcome.value is None:
+                self.tally.drop("unreadable")
+            else:
+                drafts.append(Draft(outcome.item, outcome.value))
+        polished: list[Draft] = []
+        async for edit in engine.map(
+            drafts, self._ask_polish, self._read_polish, purpose="polish usage", version=self._polish.hash
+        ):
+            idea, usage = edit.item.idea, edit.item.usage
+            usage = Usage(edit.value or usage.query, usage.tools)
+            if reason := self._flaw(usage, idea):
+                self.tally.drop(reason)
+            else:
+                polished.append(Draft(idea, usage))
+        async for verdict in engine.map(
+            polished, self._ask_judge, self._read_judge, purpose="judge usage", version=self._judge.hash
+        ):
+            usage = verdict.item.usage
+            if verdict.value != (frozenset(usage.tools), True):
+                self.tally.drop("judged otherwise")
+            elif self._is_copy(usage):
+                self.tally.drop("a copy")
+            else:
+                self.tally.accepted += 1
+                yield usage
+
+    # -- asking and reading ------------------------------------------------------------------
+
+    def _ask(self, idea: Idea) -> Request:
+        messages = self._instruct.render(
+            documents=[self._texts[i] for i in idea.shown],
+            wanted=idea.wanted,
+            count=idea.count,
+            examples=list(idea.examples),
+            language=self._language,
+        )
+        # The number keeps two equal questions apart: at this temperature they have different answers.
+        seed = self._seed * 1_000_003 + idea.number
+        return Request(messages, schema=_WRITTEN, temperature=self._temperature, max_tokens=1024, seed=seed)
+
+    def _read(self, reply: Reply, idea: Idea) -> Usage:
+        data = read_object(reply.text, ("tools", "instruction"))
+        names = self._named(data["tools"], idea)
+        if self.tools.names[idea.shown[idea.wanted - 1]] not in names:
+            raise ReplyError(f'The request must need tool {idea.wanted}, and say so under "tools".')
+        return Usage(_text(data, "instruction"), names)
+
+    def _ask_polish(self, draft: Draft) -> Request:
+        messages = self._polish.render(document=draft.usage.query, language=self._language)
+        return Request(messages, schema=_POLISHED, max_tokens=512)
+
+    def _read_polish(self, reply: Reply, _draft: Draft) -> str:
+        return _text(read_object(reply.text, ("instruction",)), "instruction")
+
+    def _ask_judge(self, draft: Draft) -> Request:
+        shown = [self._texts[i] for i in draft.idea.shown]
+        return Request(self._judge.render(tools=shown, document=draft.usage.query), schema=_JUDGED, max_tokens=512)
+
+    def _read_judge(self, reply: Reply, draft: Draft) -> tuple[frozenset[str], bool]:
+        data = read_object(reply.text, ("needed", "sufficient"))
+        return frozenset(self._named(data["needed"], draft.idea)), data["sufficient"] is True
+
+    def _named(self, numbers: Any, idea: Idea) -> tuple[str, ...]:
+        """Names of tools given by number; a number that no shown tool has is refused."""
+        if not isinstance(numbers, list):
+            raise ReplyError("The tools must be a list of numbers from the list.")
+        for number in numbers:
+            if not isinstance(number, int) or not 1 <= number <= len(idea.shown):
+                raise ReplyError(f"There is no tool {number!r}; the tools have the numbers 1 to {len(idea.shown)}.")
+        return tuple(dict.fromkeys(self.tools.names[idea.shown[number - 1]] for number in numbers))
+
+    # -- dropping ----------------------------------------------------------------------------
+
+    def _flaw(self, usage: Usage, idea: Idea) -> str | None:
+        """Why a request can't be used, if it can't: it says the name of a tool that the model saw."""
+        return "leaks a name" if any(leaks(usage.query, self.tools.names[i]) for i in idea.shown) else None
+
+    def _is_copy(self, usage: Usage) -> bool:
+        """Whether most of its words are those of an earlier request; if not, it is remembered."""
+        said = frozenset(words(usage.query))
+        if any(len(said & other) >= ALIKE * max(len(said | other), 1) for other in self._seen):
+            return True
+        self._seen.append(said)
+        return False
+
+
+def leaks(query: str, name: str) -> bool:
+    """Whether a request says a tool's name: as it is written, or its words in a row where it has several."""
+    parts = spoken(name).casefold().split()
+    # A name of one plain word ("weather") is a word that people use.
+    if (len(parts) > 1 or not name.isalpha()) and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", query, re.IGNORECASE):
+        return True
+    return len(parts) > 1 and " ".join(parts) in " ".join(re.findall(r"\w+", query.casefold()))
+
+
+def _text(data: Mapping[str, Any], key: str) -> str:
+    value = data[key]
+    if not isinstance(value, str) or not value.strip():
+        raise ReplyError(f'"{key}" must be a text.')
+    return " ".join(value.split())
+
+
+def _schema(**properties: Any) -> dict[str, Any]:
+    needed = list(properties)
+    return {"type": "object", "properties": properties, "required": needed, "additionalProperties": False}
+
+
+_NUMBERS = {"type": "array", "items": {"type": "integer"}}
+_WRITTEN = _schema(tools=_NUMBERS, instruction={"type": "string"})
+_POLISHED = _schema(instruction={"type": "string"})
+_JUDGED = _schema(needed=_NUMBERS, sufficient={"type": "boolean"})
