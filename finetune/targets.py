@@ -54,10 +54,13 @@ def score(logits: npt.NDArray[np.float32], targets: npt.NDArray[Any], *, metric:
     """Score logits: accuracy, or F1 over all classes; a class that neither side has counts 0 (scikit-learn's way)."""
     k = logits.shape[1]
     if multi_label:
-        guess, truth = logits >= 0, targets >= 0.5
-    else:
-        wanted = targets.argmax(axis=1) if targets.ndim == 2 else targets
-        guess, truth = np.eye(k, dtype=bool)[logits.argmax(axis=1)], np.eye(k, dtype=bool)[wanted]
+        return score_sets(logits >= 0, targets >= 0.5, metric=metric)
+    wanted = targets.argmax(axis=1) if targets.ndim == 2 else targets
+    return score_sets(np.eye(k, dtype=bool)[logits.argmax(axis=1)], np.eye(k, dtype=bool)[wanted], metric=metric)
+
+
+def score_sets(guess: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_], *, metric: Metric) -> float:
+    """Score label sets, [n, k] each; see `score`."""
     if metric == "accuracy":
         return float((guess == truth).all(axis=1).mean())
     right, total = (guess & truth).sum(axis=0), guess.sum(axis=0) + truth.sum(axis=0)

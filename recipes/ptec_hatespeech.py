@@ -1,0 +1,150 @@
+"""PTEC on its own hate-speech data, beside a linear head, neighbours and gzip: macro F1 over 22 labels.
+
+    labelspace run ptec_hatespeech                            # needs the data sets in ../shared/data
+    labelspace run ptec_hatespeech data=FOLDER base=FOLDER_OF_AN_ENCODER
+
+2,338 comments to train on, 313 to choose the epoch by, 556 to score once; no video's comments are in two of them.
+All methods but gzip read the same frozen encoder. k is chosen on dev. Gzip reads the prompt of the paper's
+code; that code had a model shorten 37 comments first, so its figure (.13218 with one build of numpy) differs
+in the fourth place from ours, and ties move it more than that: see `GzipNeighbour`.
+
+Expected, all-MiniLM-L6-v2:
+EXPECTED
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import numpy.typing as npt
+
+from labelspace.config import Config
+from labelspace.data import read_records
+from labelspace.errors import DataError
+from labelspace.finetune.pooling import Pooling
+from labelspace.finetune.train_settings import TrainSettings
+from labelspace.records import Record
+
+
+class PtecHatespeechConfig(Config):
+    """What `labelspace run ptec_hatespeech` reads."""
+
+    data: Path = Path("../shared/data")
+    """Folder of the data sets, with one folder for each."""
+    base: str = "sentence-transformers/all-MiniLM-L6-v2"
+    """A model by name or folder."""
+    seeds: tuple[int, ...] = (42, 43, 44)
+    """One run for each; the paper's."""
+    methods: tuple[str, ...] = ("ptec", "linear", "neighbours", "gzip")
+    """What to run; add frozen for the head of PTEC without the prompt."""
+    pooling: Pooling = "mean"
+    """An encoder's vectors are averaged; for a decoder take "last", as the paper."""
+    prompt_length: int = 50
+    """Vectors of the soft prompt."""
+    training: TrainSettings = TrainSettings(
+        epochs=30, batch_size=32, learning_rate=1e-2, head_learning_rate=5e-3, schedule="exponential"
+    )
+    """Settings of the loop; the rates are those for this encoder, not the paper's for its models."""
+
+
+def main(config: PtecHatespeechConfig) -> dict[str, list[float]]:
+    """Run each method; print its macro F1; returns it by method, one for each seed."""
+    split = {name: read(name, config) for name in ("train", "dev", "test")}
+    classes = sorted({label for record in split["train"] for label in record.labels or ()})
+    found: dict[str, list[float]] = {}
+    for method in config.methods:
+        if method in ("ptec", "frozen"):
+            found[method] = [tune(method, seed, split, classes, config) for seed in config.seeds]
+        elif method == "gzip":
+            found[method] = [gzip(split)]
+        else:
+            found[method] = [over_embeddings(method, split, config)]
+        click.echo(
+            f"{method}: macro F1 {np.mean(found[method]):.4f} (" + ", ".join(f"{f1:.4f}" for f1 in found[method]) + ")"
+        )
+    return found
+
+
+def tune(
+    method: str, seed: int, split: dict[str, list[Record]], classes: list[str], config: PtecHatespeechConfig
+) -> float:
+    """Train a prompt and a head, or the head alone."""
+    from labelspace.finetune.ls import LabelSupervised
+    from labelspace.finetune.ptec import PTEC
+
+    training = config.training.model_copy(update={"seed": seed})
+    shared: dict[str, Any] = {"multi_label": True, "classes": classes, "pooling": config.pooling, "training": training}
+    shared |= {"pos_weight": True, "bias": True, "max_length": 256}
+    model = (
+        PTEC(config.base, prompt_length=config.prompt_length, **shared)
+        if method == "ptec"
+        else LabelSupervised(config.base, tuning="frozen", **shared)
+    )
+    model.fit(texts(split["train"]), gold(split["train"]), dev=(texts(split["dev"]), gold(split["dev"])))
+    history = model.history_
+    assert history is not None
+    score = macro(split["test"], model.predict(texts(split["test"])))
+    click.echo(
+        f"{method} seed {seed}: dev {history.best_score or 0:.4f} (epoch {history.best_epoch}), test {score:.4f}"
+    )
+    return score
+
+
+def over_embeddings(method: str, split: dict[str, list[Record]], config: PtecHatespeechConfig) -> float:
+    """Logistic regression, or the vote of the nearest, over frozen sentence embeddings."""
+    from labelspace.embed import load_embedder
+    from labelspace.finetune.linear import LinearHead
+
+    embedder = load_embedder(config.base if Path(config.base).is_dir() else f"st:{config.base}")
+    train, test = split["train"], split["test"]
+    if method == "linear":
+        head = LinearHead(embedder, multi_label=True, seed=config.seeds[0])
+        head.fit(texts(train), gold(train))
+        return macro(test, head.predict(texts(test)))
+    known, dev, asked = (embedder.embed(texts(split[name])) for name in ("train", "dev", "test"))
+    k = max((1, 3, 5, 9, 15, 25), key=lambda k: macro(split["dev"], vote(known, train, dev, k)))
+    return macro(test, vote(known, train, asked, k))
+
+
+def vote(known: npt.NDArray[Any], train: list[Record], asked: npt.NDArray[Any], k: int) -> list[list[str]]:
+    """Labels that at least half of the k nearest have, by cosine."""
+    nearest = np.argsort(-(asked @ known.T), axis=1, kind="stable")[:, :k]
+    names = sorted({label for record in train for label in record.labels or ()})
+    return [[name for name in names if sum(name in (train[at].labels or ()) for at in row) * 2 >= k] for row in nearest]
+
+
+def gzip(split: dict[str, list[Record]]) -> float:
+    """The labels of the nearest by compression."""
+    from labelspace.finetune.baselines import GzipNeighbour
+
+    end = " This message classifies into the following types of hate speech:"
+    prompts = {name: [text + end for text in texts(split[name])] for name in ("train", "test")}
+    return macro(split["test"], GzipNeighbour().fit(prompts["train"], gold(split["train"])).predict(prompts["test"]))
+
+
+def macro(records: list[Record], answers: Any) -> float:
+    """Mean F1 over the labels."""
+    from labelspace.metrics import macro_f1
+
+    return macro_f1(gold(records), answers)
+
+
+def read(name: str, config: PtecHatespeechConfig) -> list[Record]:
+    """Records of a split."""
+    path = config.data / "ptec_hatespeech" / f"{name}.jsonl.gz"
+    if not path.exists():
+        raise DataError("no such file", path=str(path), advice="name the folder of the data sets with data=FOLDER")
+    return list(read_records(path))
+
+
+def texts(records: list[Record]) -> list[str]:
+    """What is read: the title of the video and the comment, as in the paper."""
+    return [f"Title: {record.metadata['title']} Message: {record.text}" for record in records]
+
+
+def gold(records: list[Record]) -> list[list[str]]:
+    """The labels."""
+    return [list(record.labels or ()) for record in records]
