@@ -19,7 +19,7 @@ from random import Random
 from typing import Any, Literal, cast
 
 from labelspace.agents.codes import choose_codes
-from labelspace.agents.label_names import Answer, label_table, shorter
+from labelspace.agents.label_names import Answer, closed_object, label_table, shorter
 from labelspace.agents.replies import fold, read_object, without_thoughts
 from labelspace.agents.texts import cut_middle
 from labelspace.errors import ConfigError
@@ -174,14 +174,16 @@ class ByCode:
         )
         self._way = "logprobs"
         async for outcome in probe:
-            # The row is counted when it is asked for again below, and found in the journal.
-            engine.stats.rows -= 1
-            engine.stats.ok -= outcome.status == "ok"
-            engine.stats.failed -= outcome.status == "failed"
             reply = outcome.reply
             if outcome.status == "ok" and reply is not None and not reply.logprobs and not reply.choice_logprobs:
                 self._way = "verbal"
                 self._write_prompts()
+            # The row is counted when it is asked about below, where the journal may have it.
+            stats = engine.stats
+            stats.rows -= 1
+            stats.ok -= outcome.status == "ok"
+            stats.failed -= outcome.status == "failed"
+            stats.reused -= reply is not None and (reply.reused or self._way == "logprobs")
         return chain(first, left)
 
     def _request(self, item: tuple[Record, int]) -> Request:
@@ -281,15 +283,7 @@ def _is_whole(reply: Reply, codes: tuple[str, ...]) -> bool:
 
 
 def _verbal_schema(codes: tuple[str, ...]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": {
-            "code": {"type": "string", "enum": list(codes)},
-            "confidence": {"type": "integer"},
-        },
-        "required": ["code", "confidence"],
-        "additionalProperties": False,
-    }
+    return closed_object({"code": {"type": "string", "enum": list(codes)}, "confidence": {"type": "integer"}})
 
 
 def _share(given: Any) -> float:

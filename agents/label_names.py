@@ -24,7 +24,7 @@ from labelspace.prompts import Prompt, load_prompt
 from labelspace.records import Record
 from labelspace.space import LabelSpace
 
-_JSON_TOKENS = 4096
+JSON_TOKENS = 4096
 """Room for an answer in JSON: a model can lose itself in a list."""
 _LEAST_CHARS = 200
 """A text is not shortened below this."""
@@ -91,15 +91,16 @@ class ByName:
         self.space, self.rationale, self.max_chars = space, rationale, max_chars
         self.names = (*space.leaves, *([space.other] if space.other else []))
         self._none = NONE - {fold(name) for name in self.names}
-        self._max_tokens, self._logprobs = max_tokens, logprobs
+        self.max_tokens, self._logprobs = max_tokens, logprobs
         template = load_prompt("label_multi" if space.multi_label else "label", folder=prompts)
-        known = {
+        self.known: Mapping[str, Any] = {
             "use_case": use_case,
             "labels": label_table(space, examples),
             "other": space.other or "",
             "rationale": rationale,
         }
-        self.prompt: Prompt = template.bind(**known)
+        """What the prompt says besides the document."""
+        self.prompt: Prompt = template.bind(**self.known)
 
     @property
     def source(self) -> Mapping[str, Any]:
@@ -116,7 +117,7 @@ class ByName:
         return map(self.request, records)
 
     def ask(
-        self, engine: Engine, records: Iterable[Record], *, total: int | None
+        self, engine: Engine, records: Iterable[Record], *, total: int | None, shown: bool = True
     ) -> AsyncIterator[Outcome[Record, Answer]]:
         """One outcome for each record, in order."""
         return engine.map(
@@ -127,6 +128,7 @@ class ByName:
             version=self.prompt.hash,
             shorten=self.shorten,
             total=total,
+            shown=shown,
         )
 
     def replay(self, engine: Engine, records: Iterable[Record]) -> Iterator[Outcome[Record, Answer] | None]:
@@ -143,24 +145,20 @@ class ByName:
         return None if text is None else self._ask_about(text)
 
     def _ask_about(self, text: str) -> Request:
-        form: dict[str, Any] = {"choices": self.names, "max_tokens": self._max_tokens}
+        form: dict[str, Any] = {"choices": self.names, "max_tokens": self.max_tokens}
         if self.rationale or self.space.multi_label:
-            form = {"schema": self._schema(), "max_tokens": self._max_tokens or _JSON_TOKENS}
+            form = {"schema": self._schema(), "max_tokens": self.max_tokens or JSON_TOKENS}
         return Request(self.prompt.render(document=text), logprobs=self._logprobs, **form)
 
     def _schema(self) -> dict[str, Any]:
-        label: dict[str, Any] = {"type": "string", "enum": list(self.names)}
         properties: dict[str, Any] = {"rationale": {"type": "string"}} if self.rationale else {}
-        if self.space.multi_label:
-            properties["labels"] = {"type": "array", "items": label}
-        else:
-            properties["label"] = label
-        return {
-            "type": "object",
-            "properties": properties,
-            "required": list(properties),
-            "additionalProperties": False,
-        }
+        properties["labels" if self.space.multi_label else "label"] = self.label_schema()
+        return closed_object(properties)
+
+    def label_schema(self) -> dict[str, Any]:
+        """A label's name, or a list of them."""
+        label = {"type": "string", "enum": list(self.names)}
+        return {"type": "array", "items": label} if self.space.multi_label else label
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -228,6 +226,16 @@ class ByName:
         for value in scores.values():
             confidence *= value
         return scores, confidence
+
+
+def closed_object(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON schema of an object that has all of these and nothing else."""
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(properties),
+        "additionalProperties": False,
+    }
 
 
 def shorter(record: Record, max_chars: int, times: int) -> str | None:

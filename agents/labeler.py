@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from labelspace.agents.label_batch import InBatches
 from labelspace.agents.label_codes import ByCode, Confidence
 from labelspace.agents.label_feed import Feed
 from labelspace.agents.label_names import Answer, ByName, Question, label_table
@@ -58,6 +59,7 @@ class Labeler:
         one_token: bool = False,
         confidence: Confidence = "auto",
         samples: int = 5,
+        batch_documents: int = 1,
         set_aside: bool = False,
         progress: bool = False,
         engine: Mapping[str, Any] | None = None,
@@ -84,6 +86,7 @@ class Labeler:
                 number), "sampled" (several replies vote), or "auto": log-probabilities where the server
                 has them, otherwise verbal.
             samples: Replies to a text that vote.
+            batch_documents: Texts in one request; what can't be used of its answers is asked again singly.
             set_aside: Whether a run that stops early (budget, too many failures) still ends each text:
                 those that were not asked about as failed, with the reason. Otherwise it raises.
             progress: Whether to show progress on stderr.
@@ -117,11 +120,13 @@ class Labeler:
         }
         self._question: Question
         if one_token:
-            if rationale:
-                raise ConfigError("a rationale is more than one token: leave out one of one_token and rationale")
+            if rationale or batch_documents > 1:
+                other = "rationale" if rationale else "batch_documents"
+                raise ConfigError(f"one_token asks for one token about one text: leave it out, or {other}")
             self._question = ByCode(space, confidence=confidence, samples=samples, **shared)
         else:
-            self._question = ByName(space, rationale=rationale, logprobs=logprobs, **shared)
+            names = ByName(space, rationale=rationale, logprobs=logprobs, **shared)
+            self._question = names if batch_documents == 1 else InBatches(names, batch_documents, prompts=prompts)
 
     @property
     def label_space(self) -> LabelSpace:
@@ -168,6 +173,8 @@ class Labeler:
                     yield prediction
             finally:
                 self.stats, self.account = engine.stats.to_data(), engine.to_data()
+                if isinstance(self._question, InBatches):
+                    self.account["asked_singly"] = self._question.asked_singly
 
     def _rest(self, engine: Engine, feed: Feed) -> Iterator[Prediction]:
         """What a stopped run did not come to: from the journal where it is there, otherwise failed."""

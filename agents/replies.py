@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
@@ -29,18 +29,21 @@ def without_thoughts(text: str) -> str:
     return text.rpartition("</think>")[2].strip()
 
 
-def read_object(text: str, needed: Sequence[str]) -> dict[str, Any]:
+def read_object(
+    text: str, needed: Sequence[str], *, pairs: Callable[[list[tuple[str, Any]]], dict[str, Any]] = dict
+) -> dict[str, Any]:
     """The JSON object in a reply, also where a code fence or a sentence stands around it.
 
     Args:
         text: The reply.
         needed: Keys that it must have.
+        pairs: Makes an object of its entries, where a key that comes twice matters.
 
     Raises:
         ReplyError: There is none, it is not valid JSON, or a key is missing.
     """
     text = without_thoughts(text)
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(object_pairs_hook=pairs)
     problem, start = "", text.find("{")
     for _ in range(50):
         if start < 0:

@@ -16,7 +16,7 @@ from labelspace.cli.options import (
     seed_option,
 )
 from labelspace.cli.spaces import load_space, space_option
-from labelspace.errors import EXIT_OK, EXIT_PARTIAL, ConfigError
+from labelspace.errors import ConfigError
 from labelspace.progress import note
 
 if TYPE_CHECKING:
@@ -70,6 +70,14 @@ def _concurrency(_context: click.Context, _option: click.Parameter, given: str) 
 @click.option(
     "--samples", type=click.IntRange(min=2), default=5, show_default=True, metavar="N", help="Replies that vote."
 )
+@click.option(
+    "--batch-documents",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Documents in one request; what can't be used of its answers is asked again singly.",
+)
 @prompts_option
 @click.option("--journal", metavar="FILE", help="SQLite file that keeps replies; beside --out if not given.")
 @click.option(
@@ -102,6 +110,7 @@ def command(
     one_token: bool,
     confidence: Literal["auto", "logprobs", "verbal", "sampled"],
     samples: int,
+    batch_documents: int,
     prompts: Path | None,
     journal: str | None,
     concurrency: int | Literal["auto"],
@@ -120,6 +129,7 @@ def command(
 
     DATA is a file, a datasets folder, - for standard input, or sample:support.
     """
+    from labelspace.cli.summary import say_what_was_made
     from labelspace.data import count_rows, read_records
 
     known = load_space(space)
@@ -136,13 +146,14 @@ def command(
 
     total = None if data == "-" else count_rows(data)
     if model == "none":
-        asking = {"rationale": rationale, "one_token": one_token, "dry_run": dry_run}
-        given = [name for name, value in {**engine, **asking}.items() if value]
+        asked = {"rationale": rationale, "one_token": one_token, "dry_run": dry_run}
+        given = [name for name, value in {**engine, **asked}.items() if value]
         if given:
             raise ConfigError(f"--{given[0].replace('_', '-')} is for a model: name one with --model")
-        code = _by_similarity(
+        counts = _by_similarity(
             known, out, records, embedder=embedder, cache=cache, seed=seed, twice=data != "-", n=total
         )
+        code, labelled = say_what_was_made(out, counts), counts["ok"]
     else:
         from labelspace.agents.labeler import Labeler
         from labelspace.cli.label_model import Run, show_what_would_be_asked
@@ -151,26 +162,31 @@ def command(
             journal = f"{out}.journal.sqlite"
         if dry_run and journal is not None and not Path(journal).exists():
             journal = None
+        asking: dict[str, Any] = {
+            "use_case": use_case,
+            "rationale": rationale,
+            "one_token": one_token,
+            "confidence": confidence,
+            "samples": samples,
+            "batch_documents": batch_documents,
+        }
         labeler = Labeler(
             known,
             model=model,
-            use_case=use_case,
-            rationale=rationale,
-            one_token=one_token,
-            confidence=confidence,
-            samples=samples,
             prompts=prompts,
             journal=journal,
             concurrency=concurrency,
             set_aside=True,
             progress=True,
             engine=engine,
+            **asking,
         )
         if dry_run:
             return show_what_would_be_asked(labeler, records())
-        settings = {"data": data, "space": space, "space_version": known.version, "use_case": use_case, **engine}
-        code = Run(out, journal, settings).label(labeler, records(), total=total)
-    if code in (EXIT_OK, EXIT_PARTIAL) and out != "-":
+        settings = {"data": data, "space": space, "space_version": known.version, **asking, **engine}
+        run = Run(out, journal, settings)
+        code, labelled = run.label(labeler, records(), total=total), run.labelled
+    if labelled and out != "-":
         note(f"Next: labelspace train {out} --space {space} --out model")
     return code
 
@@ -185,10 +201,9 @@ def _by_similarity(
     seed: int,
     twice: bool,
     n: int | None,
-) -> int:
-    """Label without a model; `twice` says whether the records can be read twice."""
+) -> dict[str, int]:
+    """Label without a model, and count; `twice` says whether the records can be read twice."""
     from labelspace.agents.zeroshot import SimilarityLabeler
-    from labelspace.cli.summary import say_what_was_made
     from labelspace.data import write_predictions
     from labelspace.embed import cache_folder, load_embedder
 
@@ -197,4 +212,4 @@ def _by_similarity(
     )
     if twice:
         labeler.fit_texts(records())
-    return say_what_was_made(out, write_predictions(out, labeler, records(), total=n))
+    return write_predictions(out, labeler, records(), total=n)

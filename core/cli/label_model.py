@@ -58,6 +58,7 @@ class Run:
         """
         self.out, self.journal, self.settings = out, journal, settings
         self.path = None if out == "-" else Path(f"{out}.run.json")
+        self.labelled = 0
         self._began, self._started = datetime.now(timezone.utc), time.monotonic()
 
     def label(self, labeler: Labeler, records: Iterable[Record], *, total: int | None) -> int:
@@ -82,7 +83,7 @@ class Run:
 
     def end(self, counts: Mapping[str, int], account: Mapping[str, Any], *, stopped: str | None) -> int:
         """Say what became of the records, write the run.json and return the exit code."""
-        code = say_what_was_made(self.out, counts)
+        code, self.labelled = say_what_was_made(self.out, counts), counts["ok"]
         if stopped is not None:
             note(f"Stopped early: {stopped}.")
             note("The rows that were not asked about are failed in the output; the same command goes on with them.")

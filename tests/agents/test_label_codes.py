@@ -188,7 +188,8 @@ def test_a_stopped_vote_counts_only_whole_votes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ({"rationale": True}, "more than one token"),
+        ({"rationale": True}, "one token about one text: leave it out, or rationale"),
+        ({"batch_documents": 2}, "or batch_documents"),
         ({"samples": 1}, "at least 2 samples"),
         ({"space": LabelSpace.of(["a", "b"], multi_label=True)}, "one token can name only one"),
         ({"space": LabelSpace.of([f"label {n}" for n in range(901)])}, "901 labels are too many for one token"),
