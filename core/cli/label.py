@@ -78,6 +78,17 @@ def _concurrency(_context: click.Context, _option: click.Parameter, given: str) 
     metavar="N",
     help="Documents in one request; what can't be used of its answers is asked again singly.",
 )
+@click.option(
+    "--batch-api", is_flag=True, help="Ask through the server's batch API: half the price, within a day; resumable."
+)
+@click.option(
+    "--poll",
+    type=click.FloatRange(min=0, min_open=True),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="With --batch-api: time between two looks at a batch.",
+)
 @prompts_option
 @click.option("--journal", metavar="FILE", help="SQLite file that keeps replies; beside --out if not given.")
 @click.option(
@@ -111,6 +122,8 @@ def command(
     confidence: Literal["auto", "logprobs", "verbal", "sampled"],
     samples: int,
     batch_documents: int,
+    batch_api: bool,
+    poll: float,
     prompts: Path | None,
     journal: str | None,
     concurrency: int | Literal["auto"],
@@ -146,7 +159,7 @@ def command(
 
     total = None if data == "-" else count_rows(data)
     if model == "none":
-        asked = {"rationale": rationale, "one_token": one_token, "dry_run": dry_run}
+        asked = {"rationale": rationale, "one_token": one_token, "batch_api": batch_api, "dry_run": dry_run}
         given = [name for name, value in {**engine, **asked}.items() if value]
         if given:
             raise ConfigError(f"--{given[0].replace('_', '-')} is for a model: name one with --model")
@@ -156,7 +169,7 @@ def command(
         code, labelled = say_what_was_made(out, counts), counts["ok"]
     else:
         from labelspace.agents.labeler import Labeler
-        from labelspace.cli.label_model import Run, show_what_would_be_asked
+        from labelspace.cli.label_model import Run, batch_model, show_what_would_be_asked
 
         if journal is None and out != "-":
             journal = f"{out}.journal.sqlite"
@@ -172,7 +185,7 @@ def command(
         }
         labeler = Labeler(
             known,
-            model=model,
+            model=batch_model(model, poll=poll) if batch_api else model,
             prompts=prompts,
             journal=journal,
             concurrency=concurrency,
@@ -183,7 +196,14 @@ def command(
         )
         if dry_run:
             return show_what_would_be_asked(labeler, records())
-        settings = {"data": data, "space": space, "space_version": known.version, **asking, **engine}
+        settings = {
+            "data": data,
+            "space": space,
+            "space_version": known.version,
+            "batch_api": batch_api,
+            **asking,
+            **engine,
+        }
         run = Run(out, journal, settings)
         code, labelled = run.label(labeler, records(), total=total), run.labelled
     if labelled and out != "-":

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from labelspace.cli.summary import say_what_was_made
-from labelspace.errors import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL, LabelspaceError
+from labelspace.errors import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL, ConfigError, LabelspaceError
 from labelspace.progress import note
 
 if TYPE_CHECKING:
     from labelspace.agents.labeler import Labeler
-    from labelspace.llm import Request
+    from labelspace.llm import ChatModel, Request
     from labelspace.records import Record
 
 INTERRUPTED = 130
@@ -43,6 +43,22 @@ def _form(request: Request) -> str:
         shown = ", ".join(request.choices[:8]) + (", ..." if len(request.choices) > 8 else "")
         return f"the reply is one of {len(request.choices)}: {shown}"
     return f"the reply is JSON of this schema: {json.dumps(request.schema, ensure_ascii=False)}"
+
+
+def batch_model(model: str, *, poll: float) -> ChatModel:
+    """The batch API of a server.
+
+    Raises:
+        ConfigError: The model is not on a server.
+    """
+    from labelspace.llm import connect
+    from labelspace.llm.batches import BatchModel
+    from labelspace.llm.client import HTTPModel
+
+    direct = connect(model)
+    if not isinstance(direct, HTTPModel):
+        raise ConfigError(f"only servers have a batch API, not {model!r}; write http://host/v1#name")
+    return BatchModel(direct, poll=poll, quiet=min(1.0, poll))
 
 
 class Run:

@@ -1,0 +1,181 @@
+"""`labelspace label --batch-api` against a server that speaks the protocol: submitted once, found again, merged."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from email.parser import BytesParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labelspace.cli import main
+from labelspace.data import write_rows
+from labelspace.space import LabelSpace
+
+NAMES = ["red", "green", "blue"]
+
+
+class Batches(ThreadingHTTPServer):
+    """Files and batches as OpenAI has them; a batch is done once `open` is set."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files: dict[str, bytes] = {}
+        self.batches: dict[str, dict[str, Any]] = {}
+        self.asked: Counter[str] = Counter()
+        self.direct = 0
+        self.open = threading.Event()
+
+    def complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        text = body["messages"][-1]["content"].split("\n")[1]
+        self.asked[text] += 1
+        message = {"role": "assistant", "content": json.dumps({"choice": text.split()[0]})}
+        usage = {"prompt_tokens": 100, "completion_tokens": 5}
+        return {"model": "m", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}
+
+    def finish(self, batch: dict[str, Any]) -> None:
+        """Answer in reverse order; every tenth request fails in the batch."""
+        done, failed = [], []
+        for number, line in enumerate(self.files[batch["input_file_id"]].splitlines()):
+            request = json.loads(line)
+            head = {"id": f"r{number}", "custom_id": request["custom_id"]}
+            if number % 10 == 9:
+                body = {"error": {"message": "overloaded", "code": "server_error"}}
+                failed.append({**head, "response": {"status_code": 500, "body": body}, "error": None})
+            else:
+                response = {"status_code": 200, "body": self.complete(request["body"])}
+                done.append({**head, "response": response, "error": None})
+        for kind, lines in (("output", done), ("error", failed)):
+            name = f"{kind}-{batch['id']}"
+            self.files[name] = b"".join(json.dumps(line).encode() + b"\n" for line in reversed(lines))
+            batch[f"{kind}_file_id"] = name
+        batch["status"] = "completed"
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Batches
+
+    def do_GET(self) -> None:
+        server, parts = self.server, self.path.partition("?")[0].strip("/").split("/")[1:]
+        if parts == ["models"]:
+            self.reply({"data": [{"id": "m", "owned_by": "tests"}]})
+        elif parts == ["batches"]:
+            self.reply({"data": list(server.batches.values())})
+        elif parts[0] == "batches":
+            batch = server.batches[parts[1]]
+            if batch["status"] != "completed" and server.open.is_set():
+                server.finish(batch)
+            self.reply(batch)
+        else:
+            self.reply(server.files[parts[1]])
+
+    def do_POST(self) -> None:
+        server, content = self.server, self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/v1/files":
+            kind = self.headers["Content-Type"].encode()
+            parts = BytesParser().parsebytes(b"Content-Type: " + kind + b"\r\n\r\n" + content).get_payload()
+            name = f"file-{len(server.files)}"
+            server.files[name] = next(p for p in parts if p.get_filename()).get_payload(decode=True)  # type: ignore[union-attr]
+            self.reply({"id": name})
+        elif self.path == "/v1/batches":
+            name = f"batch-{len(server.batches)}"
+            server.batches[name] = {"id": name, "status": "in_progress", **json.loads(content)}
+            self.reply(server.batches[name])
+        else:
+            server.direct += 1
+            self.reply(server.complete(json.loads(content)))
+
+    def reply(self, payload: Any) -> None:
+        data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Batches]:
+    one = Batches()
+    threading.Thread(target=one.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    yield one
+    one.shutdown()
+    one.server_close()
+
+
+def command(folder: Path, server: Batches, rows: int) -> list[str]:
+    write_rows(folder / "texts.jsonl", ({"id": f"r{n}", "text": f"{NAMES[n % 3]} thing {n}"} for n in range(rows)))
+    LabelSpace.of(NAMES).save(folder / "space.yaml")
+    arguments = ["label", str(folder / "texts.jsonl"), "--space", str(folder / "space.yaml")]
+    arguments += ["--out", str(folder / "labels.jsonl"), "--model", f"http://127.0.0.1:{server.server_port}/v1#m"]
+    return [*arguments, "--batch-api", "--poll", "0.1"]
+
+
+def labels(folder: Path, rows: int) -> None:
+    made = [json.loads(line) for line in (folder / "labels.jsonl").read_text().splitlines()]
+    assert [(row["id"], row["label"]) for row in made] == [(f"r{n}", NAMES[n % 3]) for n in range(rows)]
+
+
+def test_a_batch_is_submitted_followed_and_merged(server: Batches, tmp_path: Path) -> None:
+    server.open.set()
+    arguments = command(tmp_path, server, 200)
+    for _ in range(2):
+        with pytest.raises(SystemExit) as done:
+            main(arguments)
+        assert not done.value.code
+        labels(tmp_path, 200)
+    assert len(server.batches) == 1
+    assert server.direct == 20, "what failed in the batch is asked directly"
+    assert set(server.asked.values()) == {1}
+    run = json.loads((tmp_path / "labels.jsonl.run.json").read_text())
+    assert (run["status"], run["engine"]["calls"]) == ("complete", 0)
+    assert run["engine"]["journal"]["prompt_tokens"] == 200 * 100
+
+
+def test_a_killed_run_finds_its_batch_again(server: Batches, tmp_path: Path) -> None:
+    arguments = command(tmp_path, server, 120)
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from labelspace.cli import main; main()", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    end = time.monotonic() + 60
+    while not server.batches and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    process.kill()
+    _, said = process.communicate()
+    assert len(server.batches) == 1, said
+    assert not server.asked
+
+    server.open.set()
+    with pytest.raises(SystemExit) as done:
+        main(arguments)
+    assert not done.value.code
+    labels(tmp_path, 120)
+    assert len(server.batches) == 1
+    assert set(server.asked.values()) == {1}
+
+
+def test_only_servers_have_a_batch_api(server: Batches, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = command(tmp_path, server, 1)
+    arguments[arguments.index("--model") + 1] = "hf:folder"
+    with pytest.raises(SystemExit) as done:
+        main(arguments)
+    assert done.value.code == 2
+    assert "only servers have a batch API, not 'hf:folder'" in capsys.readouterr().err
