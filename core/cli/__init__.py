@@ -15,6 +15,7 @@ VERBS = {
     "train": "Train a classifier on labelled records.",
     "predict": "Apply a trained classifier.",
     "evaluate": "Compare predictions with gold labels.",
+    "tools": "Retrieve the right few tools out of many: import, train, search, evaluate, serve.",
     "prompts": "List, show, render and compare prompt templates.",
 }
 """Verb to what it does; the verb's command is `command` in the module of its name here."""
