@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from labelspace.config import Config
 from labelspace.errors import ConfigError, MissingExtra
-from labelspace.finetune.backbone import Backbone
+
+if TYPE_CHECKING:
+    from labelspace.finetune.backbone import Backbone
 
 Tuning = Literal["lora", "full", "frozen"]
 

@@ -98,7 +98,8 @@ def load_backbone(
     dtype: Dtype = "float32",
     attention: str = "sdpa",
     quantization: Quantization = "none",
-) -> tuple[Backbone, Any]:
+    writes: bool = False,
+) -> tuple[Any, Any]:
     """Load a model and its tokenizer from a folder or by name on the Hub; weights only as safetensors.
 
     Args:
@@ -108,13 +109,14 @@ def load_backbone(
         dtype: Of the weights in memory.
         attention: Implementation, as transformers names it; a model without it gets `eager`.
         quantization: `8bit` or `4bit` through bitsandbytes; the weights can then not be trained themselves.
+        writes: Give the language model with its own head instead of a `Backbone`.
 
     Raises:
         ConfigError: There is no such model, or it can't be used.
         MissingExtra: A package it needs is not installed.
     """
     try:
-        from transformers import AutoConfig, AutoModel, AutoTokenizer
+        from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
         from transformers.utils import logging as hub_logging
     except ImportError as error:
         raise MissingExtra("transformers", "finetune") from error
@@ -123,12 +125,14 @@ def load_backbone(
     settings: dict[str, Any] = {"dtype": getattr(torch, dtype), "use_safetensors": True}
     if quantization != "none":
         settings["quantization_config"] = _quantize(quantization, dtype)
-    shows_bars = hub_logging.is_progress_bar_enabled()
+    shows_bars, verbosity = hub_logging.is_progress_bar_enabled(), hub_logging.get_verbosity()
     hub_logging.disable_progress_bar()
+    hub_logging.set_verbosity_error()  # it reports weights that we leave out on purpose; those that lack, we do
     try:
         config = AutoConfig.from_pretrained(name)
         tokenizer = AutoTokenizer.from_pretrained(name)
-        model = _first_that_loads(AutoModel, name, config, attention, settings)
+        auto = AutoModelForCausalLM if writes else AutoModel
+        model, report = _first_that_loads(auto, name, config, attention, settings)
     except (OSError, ValueError, KeyError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(
@@ -136,8 +140,15 @@ def load_backbone(
             "safetensors weights, or a name on the Hub that this machine can reach"
         ) from error
     finally:
+        hub_logging.set_verbosity(verbosity)
         if shows_bars:
             hub_logging.enable_progress_bar()
+    if missing := sorted(key for key in report["missing_keys"] if not key.startswith("pooler.")):
+        raise ConfigError(
+            f"the base {str(base)!r} lacks weights: {', '.join(missing[:3])}; it may be another kind of model"
+        )
+    if writes:
+        return model, tokenizer
     return Backbone(without_pooler(model), unmask_from=unmask_from, legacy_padding=legacy_padding), tokenizer
 
 
@@ -157,11 +168,15 @@ def _first_that_loads(auto: Any, name: str, config: Any, attention: str, setting
     if attention == "sdpa" and getattr(config.get_text_config(), "attn_logit_softcapping", None):
         attention = "eager"  # torch's kernel has no cap on the scores, and transformers leaves it out in silence
     try:
-        return auto.from_pretrained(name, config=config, attn_implementation=attention, **settings)
+        return auto.from_pretrained(
+            name, config=config, attn_implementation=attention, output_loading_info=True, **settings
+        )
     except ValueError as error:
         if "attention" not in str(error) or attention == "eager":
             raise
-        return auto.from_pretrained(name, config=config, attn_implementation="eager", **settings)
+        return auto.from_pretrained(
+            name, config=config, attn_implementation="eager", output_loading_info=True, **settings
+        )
 
 
 def _quantize(quantization: Quantization, dtype: Dtype) -> Any:

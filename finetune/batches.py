@@ -28,7 +28,7 @@ class Example:
 
     ids: Sequence[int]
     target: Any = None
-    """A label's number; a row of numbers, one a label; or, where there are words, a number for each of them."""
+    """A label's number; a row of numbers, one a label; or, where there are words, one of these for each of them."""
     words: Sequence[int] | None = None
     """Positions of the tokens to label, for token classification."""
 
@@ -91,7 +91,9 @@ def _targets(examples: Sequence[Example]) -> Tensor | None:
     if first.target is None:
         return None
     if first.words is not None:
-        return torch.tensor([number for example in examples for number in example.target], dtype=torch.long)
+        rows = [np.asarray(example.target) for example in examples if len(example.target)]
+        numbers = np.concatenate(rows) if rows else np.zeros(0, np.int64)
+        return torch.from_numpy(numbers.astype(np.int64 if numbers.dtype.kind in "iu" else np.float32))
     if isinstance(first.target, int | np.integer):
         return torch.tensor([example.target for example in examples], dtype=torch.long)
     return torch.from_numpy(np.asarray([example.target for example in examples], dtype=np.float32))

@@ -112,6 +112,7 @@ class FineTuned(ABC):
         self._place()
 
     def _load_backbone(self, stack: str | Path) -> Backbone:
+        backbone: Backbone
         backbone, self.tokenizer = load_backbone(
             stack,
             unmask_from=self.unmask_from,

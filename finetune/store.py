@@ -25,6 +25,7 @@ from labelspace.embed import Embedder, cache_folder, load_embedder
 from labelspace.errors import DataError, LabelspaceError
 from labelspace.finetune.classifier import HeadClassifier
 from labelspace.finetune.linear import LinearHead
+from labelspace.finetune.tuned_store import KINDS, load_tuned, no_tagger
 from labelspace.space import LabelSpace
 
 FORMAT = 1
@@ -95,6 +96,10 @@ def load_classifier(
     """
     folder = Path(folder)
     data = read_model(folder)
+    if data["head"]["kind"] in KINDS:
+        no_tagger(data["head"]["kind"])
+        tuned: HeadClassifier = load_tuned(folder, data, base=embedder if isinstance(embedder, str) else None)
+        return tuned
     try:
         vocabulary = _checked(folder, VOCABULARY, data["sha256"]) if VOCABULARY in data["sha256"] else None
         tensors = _tensors(folder, data["sha256"])
@@ -137,7 +142,7 @@ def read_model(folder: str | Path) -> dict[str, Any]:
     if not isinstance(data, dict) or not isinstance(data.get("format"), int):
         raise _damaged(path, "it names no format")
     kind = data["head"].get("kind") if isinstance(data.get("head"), dict) else None
-    if data["format"] != FORMAT or kind != "linear":
+    if data["format"] != FORMAT or kind not in {"linear", *KINDS}:
         raise DataError(
             f"this version knows no model of format {data['format']} with a {kind} head "
             f"(labelspace {data.get('labelspace')} made it)",

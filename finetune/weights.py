@@ -28,7 +28,7 @@ def save_weights(folder: Path, model: LabelModel, tokenizer: Any, *, tuning: Tun
         tuning: What was trained.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"head.{name}": value for name, value in model.head.state_dict().items()}
+    tensors = {f"head.{name}": value for name, value in model.head.state_dict().items() if not _belongs(model)}
     if model.prompt is not None:
         tensors["prompt"] = model.prompt
     write_tensors(folder / HEAD, tensors, {})
@@ -49,7 +49,8 @@ def restore(folder: Path, model: LabelModel, *, tuning: Tuning) -> None:
         raise ConfigError(f"{folder}: there is no {HEAD} here; the model is not complete, train it again")
     tensors, _ = read_tensors(folder / HEAD)
     try:
-        model.head.load_state_dict({name[5:]: value for name, value in tensors.items() if name.startswith("head.")})
+        if not _belongs(model):
+            model.head.load_state_dict({name[5:]: value for name, value in tensors.items() if name.startswith("head.")})
         if model.prompt is not None:
             with torch.no_grad():
                 model.prompt.copy_(tensors["prompt"])
@@ -57,6 +58,11 @@ def restore(folder: Path, model: LabelModel, *, tuning: Tuning) -> None:
             _restore_adapter(folder / _ADAPTER, model.backbone.model)
     except (RuntimeError, KeyError, OSError) as error:
         raise ConfigError(f"{folder}: the weights don't fit the settings: {str(error).splitlines()[0]}") from error
+
+
+def _belongs(model: LabelModel) -> bool:
+    """Whether the head came with the backbone, as that of a language model does, and nothing of it is trained."""
+    return not any(parameter.requires_grad for parameter in model.head.parameters()) and model.prompt is not None
 
 
 def _restore_adapter(path: Path, model: Any) -> None:

@@ -23,7 +23,7 @@ Example:
     help="Where predictions go: .jsonl, .csv, .tsv, .parquet; - for stdout.",
 )
 @click.option(
-    "--embedder", metavar="SPEC", help="Where the model's embedder is now, if it has moved since the training."
+    "--embedder", metavar="SPEC", help="Where the model's embedder or base is now, if it has moved since the training."
 )
 @cache_option
 @data_options
@@ -44,9 +44,13 @@ def command(
     """
     from labelspace.cli.summary import say_what_was_made
     from labelspace.data import count_rows, read_records, write_predictions
-    from labelspace.finetune.store import load_classifier
+    from labelspace.finetune.store import load_classifier, read_model
     from labelspace.progress import note
 
+    if (about := read_model(model))["head"]["kind"] == "ls-token":
+        from labelspace.cli.train_tuned import predict_tags
+
+        return predict_tags(model, about, data, out=out, base=embedder)
     classifier = load_classifier(model, embedder=embedder, cached=cache)
     records = read_records(data, text_column=text_column, label_column=label_column, id_column=id_column)
     total = None if data == "-" else count_rows(data)

@@ -12,7 +12,7 @@ import click
 
 from labelspace.cli.options import cache_option, data_options, embedder_option, seed_option
 from labelspace.cli.spaces import load_space
-from labelspace.errors import DataError
+from labelspace.errors import ConfigError, DataError
 from labelspace.progress import note
 from labelspace.records import Prediction, Record
 from labelspace.space import LabelSpace
@@ -55,7 +55,22 @@ class Rows:
     "--space", metavar="FILE", help="Label space, YAML or JSON; or sample:support. If not given, the labels in DATA."
 )
 @click.option("--out", required=True, metavar="MODEL_DIR", help="Folder of the model.")
-@click.option("--head", type=click.Choice(["linear"]), default="linear", show_default=True, help="What to train.")
+@click.option(
+    "--head",
+    type=click.Choice(["linear", "ls", "ls-token", "ptec"]),
+    default="linear",
+    show_default=True,
+    help="linear, over embeddings; of a language model: ls for texts, ls-token for words, ptec for a soft prompt.",
+)
+@click.option("--base", metavar="MODEL", help="Folder or Hub name of the language model; for all heads but linear.")
+@click.option("--settings", metavar="FILE", help="YAML file with settings of the head; for all heads but linear.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="One setting, such as pooling=mean or training.epochs=3; may be given again.",
+)
 @embedder_option
 @cache_option
 @click.option(
@@ -90,6 +105,9 @@ def command(
     space: str | None,
     out: str,
     head: str,
+    base: str | None,
+    settings: str | None,
+    overrides: tuple[str, ...],
     embedder: str,
     cache: bool,
     strength: float,
@@ -112,9 +130,23 @@ def command(
     from labelspace.finetune.store import save_model
 
     known = None if space is None else load_space(space)
+    if head != "linear":
+        from labelspace.cli.train_tuned import new_head as new_tuned
+        from labelspace.cli.train_tuned import train_tagger, train_tuned
+
+        arguments = new_tuned(head, base, settings, overrides, seed)
+    elif base or settings or overrides:
+        raise ConfigError("--base, --settings and --set are for the other heads; choose one with --head")
+    if head == "ls-token":
+        records = read_records(data, text_column=text_column, label_column=label_column, id_column=id_column)
+        train_tagger(list(records), arguments, out=out, source=data, share=dev_fraction, seed=seed)
+        return
     records = read_records(data, text_column=text_column, label_column=label_column, id_column=id_column, space=known)
     rows = select_rows(records, known, min_confidence=min_confidence, weigh=weigh)
     known = check_rows(rows, known, path=data)
+    if head != "linear":
+        train_tuned(rows, known, head, arguments, out=out, source=data, share=dev_fraction, seed=seed)
+        return
 
     def new_head() -> LinearHead:
         return LinearHead(

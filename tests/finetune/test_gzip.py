@@ -39,7 +39,7 @@ def test_what_can_not_be_asked() -> None:
 
 @pytest.mark.data
 def test_hate_speech(data_dir: Path) -> None:
-    """The first texts of PTEC's data; the whole of it (macro-F1 .13258) takes a minute, see the recipe ptec_hatespeech."""
+    """The first texts of PTEC's data; the whole of it (.13258) takes a minute, see the recipe ptec_hatespeech."""
 
     def read(split: str) -> list[dict[str, Any]]:
         with gzip.open(data_dir / "ptec_hatespeech" / f"{split}.jsonl.gz", "rt", encoding="utf-8") as file:

@@ -1,0 +1,124 @@
+"""What `labelspace train` sets of a fine-tuned head: plain data, checked before anything heavy is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from labelspace.config import Config, apply_overrides, read_yaml, validate
+from labelspace.finetune.adapters import LoraSettings
+from labelspace.finetune.pooling import Pooling
+from labelspace.finetune.train_settings import TrainSettings
+
+
+class _Shared(Config):
+    """What all have."""
+
+    unmask_from: int | None = None
+    """First layer of a decoder that sees the whole text; none leaves it causal."""
+    max_length: int = Field(default=256, ge=1)
+    """Tokens read of a text."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the weights in memory."""
+    quantization: Literal["none", "8bit", "4bit"] = "none"
+    """Through bitsandbytes."""
+
+
+class LsSettings(_Shared):
+    """`--head ls`."""
+
+    pooling: Pooling = "last"
+    """How the vectors of a text become one; "mean" for an encoder."""
+    tuning: Literal["lora", "full", "frozen"] = "lora"
+    """What is trained besides the head."""
+    lora: LoraSettings = LoraSettings()
+    """Settings of the adapters."""
+    dropout: float = 0.0
+    """Before the head."""
+    bias: bool = False
+    """Whether the head has one."""
+    loss: str | None = None
+    """Name of another loss than cross-entropy, or binary cross-entropy if a text has several labels."""
+    pos_weight: bool = False
+    """Several labels: weigh each by how rare it is."""
+    training: TrainSettings = TrainSettings()
+    """Settings of the loop."""
+
+
+class LsTokenSettings(_Shared):
+    """`--head ls-token`."""
+
+    tuning: Literal["lora", "full", "frozen"] = "lora"
+    """What is trained besides the head."""
+    lora: LoraSettings = LoraSettings()
+    """Settings of the adapters."""
+    dropout: float = 0.1
+    """Before the head."""
+    decoding: Literal["constrained", "repair", "none"] = "constrained"
+    """How logits become tags."""
+    training: TrainSettings = TrainSettings(learning_rate=1e-4)
+    """Settings of the loop."""
+
+
+class PtecSettings(_Shared):
+    """`--head ptec`."""
+
+    pooling: Pooling = "last"
+    """How the vectors of a text become one; "mean" for an encoder."""
+    prompt_length: int = Field(default=100, ge=1)
+    """Vectors of the soft prompt."""
+    prompt_start: Literal["labels", "text", "random"] = "labels"
+    """What they are at the start."""
+    prompt_text: str = ""
+    """The text for prompt_start: text."""
+    bias: bool = False
+    """Whether the head has one."""
+    loss: str | None = None
+    """Name of another loss."""
+    pos_weight: bool = True
+    """Several labels: weigh each by how rare it is."""
+    training: TrainSettings = TrainSettings(
+        epochs=18,
+        batch_size=32,
+        learning_rate=5e-4,
+        head_learning_rate=2e-3,
+        schedule="exponential",
+        patience=2,
+        min_delta=0.005,
+    )
+    """Settings of the loop; `learning_rate` is that of the prompt."""
+
+
+HEADS: dict[str, type[_Shared]] = {"ls": LsSettings, "ls-token": LsTokenSettings, "ptec": PtecSettings}
+
+
+def read_head_settings(head: str, path: str | Path | None, overrides: Iterable[str], *, seed: int) -> dict[str, Any]:
+    """Settings of a head from a YAML file and `key=value` pairs, as arguments for its class.
+
+    Args:
+        head: Of `HEADS`.
+        path: YAML file; None for the defaults.
+        overrides: Pairs over it, such as `training.epochs=3`.
+        seed: Of the training.
+
+    Raises:
+        ConfigError: A key is unknown or a value does not fit.
+    """
+    model = HEADS[head]
+    data = apply_overrides({} if path is None else read_yaml(path), overrides)
+    settings = validate(model, _over_defaults(model, data), origin=str(path or f"settings of {head}"))
+    found = {name: getattr(settings, name) for name in type(settings).model_fields}
+    found["training"] = found["training"].model_copy(update={"seed": seed})
+    return found
+
+
+def _over_defaults(model: type[_Shared], data: dict[str, Any]) -> dict[str, Any]:
+    """Put what is given of `training` and `lora` over this head's defaults, not over those of the class."""
+    merged = dict(data)
+    for name in ("training", "lora"):
+        if isinstance(merged.get(name), dict) and name in model.model_fields:
+            merged[name] = {**model.model_fields[name].default.model_dump(), **merged[name]}
+    return merged
