@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from labelspace.embed import Embedder, cache_folder, fit_embedder, load_embedder
-from labelspace.embed.base import Vectors, unit_rows
+from labelspace.embed.base import Vectors
 from labelspace.errors import ConfigError, DataError
 from labelspace.finetune.logistic import (
     ENOUGH_HELD_OUT,
@@ -32,9 +32,9 @@ class LinearHead:
     head.predict(["where is my parcel?"])        # ["Where is my order"]
     head.predict_proba(["where is my parcel?"])  # float32 [1, len(head.classes_)]
 
-    Embeddings are centred and scaled to length 1 before the linear layer, which makes the fit faster and
-    less dependent on C. With `calibrate`, held-out folds set a temperature and, for several labels a
-    text, the threshold of each label. scipy fits it; predicting needs only numpy and the embedder.
+    The linear layer sees embeddings as they are, rows of length 1. With `calibrate`, held-out folds set a
+    temperature and, for several labels a text, the threshold of each label. scipy fits it; predicting
+    needs only numpy and the embedder.
     """
 
     _estimator_type = "classifier"  # for scikit-learn before 1.6
@@ -118,8 +118,7 @@ class LinearHead:
         return self
 
     def _fit_vectors(self, vectors: Vectors, targets: Doubles, weights: Doubles) -> None:
-        self._centre = vectors.mean(0)
-        inputs = unit_rows(vectors - self._centre).astype(np.float64)
+        inputs = vectors.astype(np.float64)
         weight, bias = self._solve(inputs, targets, weights)
         self._weight, self._bias = weight.astype(np.float32), bias.astype(np.float32)
         self.temperature_ = 1.0
@@ -194,12 +193,12 @@ class LinearHead:
 
     def probabilities(self, vectors: Vectors) -> Floats:
         """As `predict_proba`, for texts that are embedded already [n, d]."""
-        if vectors.shape[1] != len(self._centre):
+        if vectors.shape[1] != len(self._weight):
             raise ConfigError(
                 f"the embedder {self._embedder.name} gives {vectors.shape[1]} numbers a text, "
-                f"but this head was trained on {len(self._centre)}; use the embedder that it was trained with"
+                f"but this head was trained on {len(self._weight)}; use the embedder that it was trained with"
             )
-        logits = (unit_rows(vectors - self._centre) @ self._weight + self._bias) / np.float32(self.temperature_)
+        logits = (vectors @ self._weight + self._bias) / np.float32(self.temperature_)
         if self.multi_label:
             return sigmoid(logits)
         raised = np.exp(logits - logits.max(1, keepdims=True))
@@ -275,7 +274,6 @@ class LinearHead:
         """Arrays for safetensors and plain data for JSON, without the embedder."""
         self._check_fitted()
         tensors: dict[str, npt.NDArray[Any]] = {
-            "centre": self._centre,
             "weight": self._weight,
             "bias": self._bias,
             "thresholds": self.thresholds_,
@@ -298,9 +296,8 @@ class LinearHead:
         made.classes_ = np.array([str(name) for name in data["classes"]])
         made.temperature_ = float(data["temperature"])
         made._embedder = embedder
-        made._centre, made._weight = tensors["centre"], tensors["weight"]
-        made._bias, made.thresholds_ = tensors["bias"], tensors["thresholds"]
-        labels, width = len(made.classes_), len(made._centre)
+        made._weight, made._bias, made.thresholds_ = tensors["weight"], tensors["bias"], tensors["thresholds"]
+        labels, width = len(made.classes_), len(made._weight)
         shapes = made._weight.shape, made._bias.shape, made.thresholds_.shape
         if shapes != ((width, labels), (labels,), (labels,)) or not made.temperature_ > 0:
             raise ConfigError(f"its tensors do not fit its {labels} labels; it is damaged, train it again")
