@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from labelspace.agents.audit.estimate import Stratum, allocate
+from labelspace.agents.audit.exchange import read_answers
 from labelspace.errors import DataError
 from labelspace.records import Record
 from labelspace.space import LabelSpace
@@ -140,7 +141,7 @@ def _row(record: Record, ask: Ask) -> dict[str, Any]:
 
 
 def read_verdicts(path: str | Path, key: SampleKey, *, space: LabelSpace | None = None) -> Verdicts:
-    """Read a filled-in sheet: CSV, TSV, JSONL or Parquet with `id`, `verdict` and `correct_label`.
+    """Read a filled-in sheet: a table with `id`, `verdict` and `correct_label`, or a review tool's export.
 
     A correct label that differs from the given one means wrong, whatever the verdict column holds.
     Several labels are joined with "|"; "-" stands for none.
@@ -153,13 +154,15 @@ def read_verdicts(path: str | Path, key: SampleKey, *, space: LabelSpace | None 
     right: list[str] = []
     wrong: list[str] = []
     unsure, blank = 0, len(key.draws)
-    for number, (record_id, verdict, correct) in enumerate(_answers(path), start=2):
+    for number, (record_id, verdict, labels) in enumerate(read_answers(path), start=2):
         draw = key.draws.get(record_id)
         if draw is None:
             raise DataError(
                 f"record {record_id!r} is not in the sample", path=str(path), row=number, advice="use its own key"
             )
-        labels = _labels(correct, space, path, number)
+        for label in labels or ():
+            if space is not None and label not in space.leaves and label != space.other:
+                raise DataError(space.unknown(label), path=str(path), row=number)
         is_wrong = _is_wrong(verdict, labels, draw, path, number)
         blank -= is_wrong is not None or verdict in UNSURE
         unsure += is_wrong is None and verdict in UNSURE
@@ -181,26 +184,6 @@ def read_verdicts(path: str | Path, key: SampleKey, *, space: LabelSpace | None 
         unsure=unsure,
         blank=blank,
     )
-
-
-def _answers(path: str | Path) -> list[tuple[str, str, str]]:
-    from labelspace.data import read_records
-
-    found = []
-    for record in read_records(path, id_column="id", text_column=None, label_column="correct_label", needs_text=False):
-        verdict = str(record.metadata.get("verdict") or "").strip().lower()
-        found.append((record.id, verdict, "|".join(record.labels or ())))
-    return found
-
-
-def _labels(correct: str, space: LabelSpace | None, path: str | Path, row: int) -> tuple[str, ...] | None:
-    if not correct.strip():
-        return None
-    labels = () if correct.strip() == "-" else tuple(part.strip() for part in correct.split("|") if part.strip())
-    for label in labels:
-        if space is not None and label not in space.leaves and label != space.other:
-            raise DataError(space.unknown(label), path=str(path), row=row)
-    return labels
 
 
 def _is_wrong(verdict: str, labels: tuple[str, ...] | None, draw: Draw, path: str | Path, row: int) -> bool | None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from labelspace.agents.audit.confident import Floats, chunks
 from labelspace.errors import ConfigError, DataError
 
-NEIGHBOUR_WEIGHT = 0.4
+NEIGHBOUR_WEIGHT = 0.3
 """Exponent of the neighbours' share in the pool; the classifier has the rest."""
 NEIGHBOUR_TEMPERATURE = 0.05
 """For `neighbour_votes`: what this module was measured with."""

@@ -1,0 +1,157 @@
+"""Send records to where people review them, and read their decisions back: Label Studio, Argilla, CSV.
+
+What goes out is a blinded sample sheet or a list of suspicious records; what comes back is a filled-in
+sheet, whatever tool it was filled in with. JSON formats are those of Label Studio's import and export
+and of Argilla 2 (`dataset.records.from_json`, `to_json`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+from xml.sax.saxutils import quoteattr
+
+from labelspace.data import read_records, write_rows
+from labelspace.errors import DataError
+from labelspace.space import LabelSpace
+
+Form = Literal["csv", "label-studio", "argilla"]
+FORMS: tuple[Form, ...] = get_args(Form)
+QUESTION = "correct_label"
+
+
+def write_sheet(path: str | Path, rows: Sequence[Mapping[str, Any]], *, form: Form, space: LabelSpace) -> None:
+    """Write the rows of a sheet for a review tool.
+
+    Args:
+        path: CSV, TSV, JSONL or Parquet for the form `csv`; JSON for the others. Beside the JSON goes
+            what the tool needs to know of the labels: `PATH.xml` or `PATH.settings.json`.
+        rows: With `id` and `text`; where there is a `label`, it is shown as the present one.
+        form: The tool.
+        space: The labels to choose from.
+    """
+    if form == "csv":
+        write_rows(path, rows)
+        return
+    target = Path(path)
+    if form == "label-studio":
+        _write_json(target, [_task(row) for row in rows])
+        target.with_name(target.name + ".xml").write_text(_label_studio_view(space), encoding="utf-8")
+    else:
+        _write_json(target, [_argilla_record(row, multi_label=space.multi_label) for row in rows])
+        _write_json(target.with_name(target.name + ".settings.json"), _argilla_settings(space))
+
+
+def _write_json(path: Path, data: Any) -> None:
+    path.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def _present(row: Mapping[str, Any]) -> list[str]:
+    return [label for label in str(row.get("label") or "").split("|") if label]
+
+
+def _task(row: Mapping[str, Any]) -> dict[str, Any]:
+    task: dict[str, Any] = {"data": {"id": row["id"], "text": row["text"]}}
+    if present := _present(row):
+        result = {"from_name": "label", "to_name": "text", "type": "choices", "value": {"choices": present}}
+        task["predictions"] = [{"model_version": "present label", "result": [result]}]
+    return task
+
+
+def _label_studio_view(space: LabelSpace) -> str:
+    choices = "\n".join(
+        f"    <Choice value={quoteattr(name)} hint={quoteattr(space[name].description)}/>" for name in space.leaves
+    )
+    several = "multiple" if space.multi_label else "single"
+    return (
+        '<View>\n  <Text name="text" value="$text"/>\n'
+        f'  <Choices name="label" toName="text" choice="{several}">\n{choices}\n  </Choices>\n</View>\n'
+    )
+
+
+def _argilla_record(row: Mapping[str, Any], *, multi_label: bool) -> dict[str, Any]:
+    present = _present(row)
+    record: dict[str, Any] = {"id": row["id"], "fields": {"text": row["text"]}, "metadata": {}, "responses": {}}
+    record["suggestions"] = (
+        {QUESTION: {"value": present if multi_label else present[0], "score": None, "agent": "present label"}}
+        if present
+        else {}
+    )
+    return record
+
+
+def _argilla_settings(space: LabelSpace) -> dict[str, Any]:
+    kind = "multi_label_selection" if space.multi_label else "label_selection"
+    options = [{"value": name, "text": name, "description": space[name].description} for name in space.leaves]
+    return {
+        "fields": [{"name": "text", "title": "Text", "required": True, "settings": {"type": "text"}}],
+        "questions": [
+            {"name": QUESTION, "title": "Label", "required": True, "settings": {"type": kind, "options": options}}
+        ],
+    }
+
+
+def read_answers(path: str | Path) -> Iterator[tuple[str, str, tuple[str, ...] | None]]:
+    """Read what reviewers decided: (id, verdict, right labels), in any of the forms.
+
+    Verdict is "" where none was given; labels are None where none was given. Of several people's
+    answers the last is taken.
+
+    Raises:
+        DataError: The file is none of the known forms.
+    """
+    if Path(path).suffix != ".json":
+        for record in read_records(path, id_column="id", label_column="correct_label", needs_text=False):
+            verdict = str(record.metadata.get("verdict") or "").strip().lower()
+            labels = record.labels
+            if labels is not None and len(labels) == 1:
+                labels = () if labels[0].strip() == "-" else tuple(p.strip() for p in labels[0].split("|") if p.strip())
+            yield record.id, verdict, labels
+        return
+    try:
+        rows = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError("can't be read", path=str(path), advice=str(error.strerror)) from error
+    except ValueError as error:
+        raise DataError(f"not valid JSON: {error}", path=str(path), advice="export it again") from error
+    if not isinstance(rows, list):
+        raise DataError("not a list of records", path=str(path), advice="export as JSON from the review tool")
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise DataError("not a record", path=str(path), row=number)
+        if "fields" in row:
+            yield str(row.get("id")), "", _from_argilla(row)
+        elif "data" in row:
+            yield str(row["data"].get("id")), "", _from_label_studio(row)
+        elif "id" in row:  # Label Studio's JSON-MIN
+            yield str(row["id"]), "", _choices(row.get("label"))
+        else:
+            raise DataError(
+                "neither a Label Studio nor an Argilla record", path=str(path), row=number, advice="export as JSON"
+            )
+
+
+def _choices(value: Any) -> tuple[str, ...] | None:
+    if isinstance(value, dict):
+        value = value.get("choices")
+    if value is None or value == "":
+        return None
+    return (value,) if isinstance(value, str) else tuple(str(item) for item in value)
+
+
+def _from_label_studio(row: Mapping[str, Any]) -> tuple[str, ...] | None:
+    answers = [answer for answer in row.get("annotations") or [] if not answer.get("was_cancelled")]
+    if not answers:
+        return None
+    for result in answers[-1].get("result") or []:
+        if result.get("type") == "choices":
+            return _choices(result.get("value"))
+    return None
+
+
+def _from_argilla(row: Mapping[str, Any]) -> tuple[str, ...] | None:
+    answers = (row.get("responses") or {}).get(QUESTION) or []
+    given = [answer for answer in answers if answer.get("status", "submitted") == "submitted"]
+    return _choices(given[-1].get("value")) if given else None

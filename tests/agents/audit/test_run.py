@@ -1,0 +1,89 @@
+"""The whole audit over records: what is flagged, suggested, counted, and put on the page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from labelspace.agents.audit.page import write_page
+from labelspace.agents.audit.run import audit
+from labelspace.embed import load_embedder
+from labelspace.errors import DataError
+from labelspace.finetune.linear import LinearHead
+from labelspace.records import Record
+from labelspace.space import LabelSpace
+
+TOPICS = {
+    "fruit": ["apple", "pear", "plum", "cherry", "ripe", "juicy", "orchard"],
+    "tools": ["hammer", "saw", "drill", "wrench", "steel", "workshop", "bolt"],
+    "sea": ["wave", "harbour", "sail", "tide", "salt", "gull", "anchor"],
+}
+
+
+def records(several: bool = False) -> tuple[list[Record], set[str]]:
+    generator = np.random.default_rng(0)
+    made, wrong = [], set()
+    for at in range(120):
+        topic = list(TOPICS)[at % 3]
+        text = " ".join(generator.choice(TOPICS[topic], 5)) + f" {at}"
+        label = topic
+        if at % 20 == 7:
+            label = next(name for name in TOPICS if name != topic)
+            wrong.add(f"r{at}")
+        labels = (label, "long") if several and at % 2 else (label,)
+        made.append(Record(id=f"r{at}", text=text + (" very long text" if at % 2 else ""), labels=labels))
+    made += [Record(id="blank", text=" ", labels=("fruit",)), Record(id="new", text="apple", labels=None)]
+    return made, wrong
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_planted_errors_are_flagged_and_put_right(several: bool) -> None:
+    data, wrong = records(several)
+    space = LabelSpace.of([*TOPICS, *(["long"] if several else [])], multi_label=several)
+    found = audit(
+        data, space, embedder=load_embedder("tfidf"), make_head=lambda: LinearHead(multi_label=several, calibrate=False)
+    )
+    rows = list(found.rows())
+    assert {row["id"] for row in rows[: len(wrong)]} == wrong
+    assert (found.report.records, found.report.blank, found.report.unlabelled) == (120, 1, 1)
+    flagged = {row["id"] for row in rows if row["flagged"]}
+    assert len(flagged & wrong) >= 5
+    assert len(flagged - wrong) <= 1
+    topic = {f"r{at}": list(TOPICS)[at % 3] for at in range(120)}
+    assert all(topic[row["id"]] in row["suggested"] for row in rows[: len(wrong)])
+    assert all(("long" in row["suggested"]) == ("long" in row["labels"]) for row in rows[: len(wrong)])
+    assert set(rows[0]["evidence"]) == {"classifier", "self_confidence", "neighbours"}
+    suspicions = [row["suspicion"] for row in rows]
+    assert suspicions == sorted(suspicions, reverse=True)
+    page = write_page(data, found, name="toy")
+    assert "| blank texts | 1 |" in page
+    assert "| writing | Latin 121 |" in page
+
+
+def test_given_scores_and_opinions_are_used() -> None:
+    data = [Record(id=f"r{at}", text=f"t{at}", labels=("a",)) for at in range(4)]
+    scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.6, 0.4]])
+    found = audit(data, LabelSpace.of("ab"), scores=scores, opinions={"judges": {"r2": 0.02}})
+    order = [row["id"] for row in found.rows()]
+    assert order == ["r2", "r1", "r3", "r0"]
+    assert found.report.signals == ("classifier", "judges")
+    assert next(found.rows())["evidence"]["judges"] == 0.02
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "message"),
+    [
+        ([("a",), ("b",)], np.full((3, 2), 0.5), "3 by 2, not 2 records by 2 labels"),
+        ([("a",), ("b",)], np.array([[0.5, 0.5], [0.9, 0.9]]), "record 1 .* sum to 1.8000"),
+        ([("a",), ("z",)], np.full((2, 2), 0.5), "'r1': the label 'z' is not in the space"),
+        ([("a",), ("a", "b")], np.full((2, 2), 0.5), "'r1' has 2 labels"),
+        ([None, None], np.full((2, 2), 0.5), "no record has a text and labels"),
+        ([("a",), ("b",)], None, "neither scores nor a classifier"),
+    ],
+)
+def test_what_does_not_fit_is_named(labels: Any, scores: Any, message: str) -> None:
+    data = [Record(id=f"r{at}", text=f"t{at}", labels=given) for at, given in enumerate(labels)]
+    with pytest.raises(DataError, match=message):
+        audit(data, LabelSpace.of("ab"), scores=scores)
