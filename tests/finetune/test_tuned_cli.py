@@ -74,14 +74,8 @@ def test_train_and_predict_texts(base: str, tmp_path: Path, head: str, several: 
     data, out = write(tmp_path / "data.jsonl", rows), tmp_path / "model"
     settings = [part for pair in QUICK for part in ("--set", pair)]
     if head == "ptec":
-        settings += [
-            "--set",
-            "prompt_length=5",
-            "--set",
-            "training.head_learning_rate=0.1",
-            "--set",
-            "training.patience=null",
-        ]
+        more = "prompt_length=5 training.head_learning_rate=0.1 training.patience=null training.batch_size=4"
+        settings += [part for pair in more.split() for part in ("--set", pair)]
     said = call("train", data, "--head", head, "--base", base, "--out", str(out), "--dev-fraction", "0.3", *settings)
     assert "held out" in said and f"a {head} head for {len(names)} labels" in said
     assert not list(tmp_path.glob(".*"))
