@@ -6,6 +6,13 @@
 all 1,310 that were flagged there and shown to five people each; an error is a label that fewer than
 three of them confirmed (725). Inside this set the stored scores alone hardly rank: all of cleanlab's
 three give an AUROC of 0.594. The second signal is a bag of words and word pairs, cross-validated here.
+
+Prints (2 minutes on one CPU core): every filter flags all 1,310 (among 1,355 to 1,682), and
+    self_confidence               0.594
+    normalized_margin             0.594
+    confidence_weighted_entropy   0.594
+    word pairs                    0.649
+    combined                      0.646
 """
 
 from __future__ import annotations

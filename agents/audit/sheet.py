@@ -7,7 +7,7 @@ That is in the key, a file of its own that the judge does not need.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -149,11 +149,8 @@ def read_verdicts(path: str | Path, key: SampleKey, *, space: LabelSpace | None 
     Raises:
         DataError: A verdict or label can't be read, or a record is not of this sample.
     """
-    judged = {stratum.name: [0, 0] for stratum in key.strata}
-    corrections: dict[str, tuple[str, ...]] = {}
-    right: list[str] = []
-    wrong: list[str] = []
-    unsure, blank = 0, len(key.draws)
+    answers: dict[str, tuple[bool | None, tuple[str, ...] | None]] = {}
+    unsure = 0
     for number, (record_id, verdict, labels) in enumerate(read_answers(path), start=2):
         draw = key.draws.get(record_id)
         if draw is None:
@@ -164,25 +161,40 @@ def read_verdicts(path: str | Path, key: SampleKey, *, space: LabelSpace | None 
             if space is not None and label not in space.leaves and label != space.other:
                 raise DataError(space.unknown(label), path=str(path), row=number)
         is_wrong = _is_wrong(verdict, labels, draw, path, number)
-        blank -= is_wrong is not None or verdict in UNSURE
         unsure += is_wrong is None and verdict in UNSURE
-        if is_wrong is None:
-            continue
-        judged[draw.stratum][0] += 1
-        judged[draw.stratum][1] += is_wrong
-        (wrong if is_wrong else right).append(record_id)
-        if is_wrong and labels is not None:
-            corrections[record_id] = labels
+        answers[record_id] = (is_wrong, labels)
+    return _count(answers, key, unsure)
+
+
+def verdicts_by(truth: Mapping[str, tuple[str, ...]], key: SampleKey) -> Verdicts:
+    """Judge the sample by true labels, where they are known, in place of a sheet."""
+    answers = {
+        record_id: (set(truth[record_id]) != set(draw.labels), truth[record_id])
+        for record_id, draw in key.draws.items()
+        if record_id in truth
+    }
+    return _count(answers, key, 0)
+
+
+def _count(answers: Mapping[str, tuple[bool | None, tuple[str, ...] | None]], key: SampleKey, unsure: int) -> Verdicts:
+    judged = {stratum.name: [0, 0] for stratum in key.strata}
+    for record_id, (is_wrong, _) in answers.items():
+        if is_wrong is not None:
+            judged[key.draws[record_id].stratum][0] += 1
+            judged[key.draws[record_id].stratum][1] += is_wrong
+    decided = {record_id: is_wrong for record_id, (is_wrong, _) in answers.items() if is_wrong is not None}
     return Verdicts(
         strata=tuple(
             part.model_copy(update={"judged": judged[part.name][0], "wrong": judged[part.name][1]})
             for part in key.strata
         ),
-        corrections=corrections,
-        right=tuple(right),
-        wrong=tuple(wrong),
+        corrections={
+            record_id: labels for record_id, (is_wrong, labels) in answers.items() if is_wrong and labels is not None
+        },
+        right=tuple(record_id for record_id, is_wrong in decided.items() if not is_wrong),
+        wrong=tuple(record_id for record_id, is_wrong in decided.items() if is_wrong),
         unsure=unsure,
-        blank=blank,
+        blank=len(key.draws) - len(decided) - unsure,
     )
 
 
