@@ -63,8 +63,8 @@ class CosineHead(nn.Module):
         """Start from tool vectors [k, d]."""
         super().__init__()
         self.vectors = nn.Parameter(vectors.clone())
-        self.bias = nn.Parameter(torch.full((len(vectors),), bias))
-        self.scale = nn.Parameter(torch.tensor(scale))
+        self.bias = nn.Parameter(torch.full((len(vectors),), float(bias)))
+        self.scale = nn.Parameter(torch.tensor(float(scale)))
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Hidden states [n, d] to logits [n, k]."""

@@ -14,7 +14,7 @@ from labelspace.agents.tools import Tool, Tool2Vec, ToolChooser, ToolSet, Usage,
 from labelspace.agents.tools.bm25 import BM25, words
 from labelspace.agents.tools.compose import compose
 from labelspace.agents.tools.fusion import Fusion, fit_weights
-from labelspace.agents.tools.index import make_index
+from labelspace.agents.tools.index import ExactIndex, ScreenedIndex, make_index
 from labelspace.agents.tools.linear import LinearMLC, fit_linear, loss_and_slope
 from labelspace.agents.tools.neighbours import Neighbours
 from labelspace.agents.tools.retriever import Scored
@@ -164,6 +164,28 @@ def test_an_index_finds_the_nearest(kind: str) -> None:
         places, scores = index.search(query, 7)
         np.testing.assert_array_equal(places, np.argsort(-(vectors @ query))[:7])
         np.testing.assert_allclose(scores, np.sort(vectors @ query)[::-1][:7], rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["clustered", "noise", "few axes", "equal"])
+def test_screening_changes_no_result(kind: str) -> None:
+    draw = np.random.default_rng(0)
+    centres = draw.normal(size=(50, 64))
+    vectors = draw.normal(size=(12_000, 64))
+    if kind == "clustered":
+        vectors = centres[draw.integers(0, 50, 12_000)] + 0.4 * vectors
+    if kind == "few axes":
+        vectors[:, 20:] = 0
+    if kind == "equal":
+        vectors = np.repeat(vectors[:1], 12_000, axis=0)
+    vectors = vectors.astype(np.float32)
+    index, plain = make_index(vectors), ExactIndex(vectors)
+    assert isinstance(index, ScreenedIndex)
+    for query in [*vectors[:10], *draw.normal(size=(10, 64)).astype(np.float32), np.zeros(64, np.float32)]:
+        places, scores = index.search(query, 7)
+        expected, exact = plain.search(query, 7)
+        np.testing.assert_allclose(scores, exact, rtol=1e-5, atol=1e-4)
+        if kind != "equal":
+            assert query.any() <= (list(places) == list(expected))
 
 
 class Fixed:

@@ -1,0 +1,77 @@
+"""Training steps for models whose rows are no single texts: triplets of queries, a query with its candidate tools.
+
+The loop of `training.py` takes texts with targets; these have neither, are small, and train in minutes, so
+that a plain loop does. Rates, warm-up and schedule mean the same in both.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from labelspace.finetune.checkpoint import trainable
+from labelspace.finetune.train_settings import TrainSettings
+from labelspace.finetune.training import _factor
+from labelspace.progress import Progress
+
+
+def descend(
+    model: nn.Module,
+    rows: Sequence[Any],
+    loss_of: Callable[[list[Any]], Tensor],
+    *,
+    settings: TrainSettings,
+    title: str,
+    end_epoch: Callable[[int], None] | None = None,
+) -> list[float]:
+    """Train a model, in place, with AdamW.
+
+    Args:
+        model: In training mode while it is trained, so that its dropout works; left in evaluation mode.
+        rows: What an epoch goes through, in a new order each time.
+        loss_of: The mean loss of some rows.
+        settings: Epochs, batch size, rates, seed.
+        title: Of the progress.
+        end_epoch: Told the number of each epoch when it has ended.
+
+    Returns:
+        Mean loss of each epoch.
+    """
+    torch.manual_seed(settings.seed)
+    draw = random.Random(settings.seed)
+    groups = [
+        {"params": [p for p in trainable(model).values() if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in trainable(model).values() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate)
+    in_epoch = -(-len(rows) // settings.batch_size)
+    losses, step = [], 0
+    with Progress(title, total=len(rows) * settings.epochs, unit="rows") as bar:
+        for epoch in range(settings.epochs):
+            model.train()
+            order, total = list(rows), 0.0
+            draw.shuffle(order)
+            for start in range(0, len(order), settings.batch_size):
+                batch = order[start : start + settings.batch_size]
+                rate = settings.learning_rate * _factor(settings, step, in_epoch * settings.epochs)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                loss = loss_of(batch)
+                optimizer.zero_grad()
+                loss.backward()
+                if settings.max_gradient_norm:
+                    torch.nn.utils.clip_grad_norm_(list(trainable(model).values()), settings.max_gradient_norm)
+                optimizer.step()
+                step += 1
+                total += float(loss.detach()) * len(batch)
+                bar.advance(len(batch), remark=f"loss {float(loss.detach()):.4f}")
+            losses.append(total / len(order))
+            model.eval()
+            if end_epoch is not None:
+                end_epoch(epoch)
+    model.eval()
+    return losses

@@ -1,0 +1,133 @@
+"""Query-to-query fine-tuning: an encoder learns that queries that need the same tools lie together.
+
+Tool2Vec (arXiv 2409.02141, section 3.1): for each query, hard triplets from its nearest neighbours among the
+training queries: positives share a tool with it, negatives share none. Triplet margin loss with margin 1 on
+Euclidean distances of the pooled vectors as they are, not scaled to length 1. Where we differ from the
+reference code: a query is not its own positive (there it always is the first, which teaches nothing;
+`with_itself=True` does the same).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from labelspace.errors import DataError
+from labelspace.finetune.align import encode_texts
+from labelspace.finetune.backbone import load_backbone, pad_id
+from labelspace.finetune.batches import Example, collate
+from labelspace.finetune.label_model import LabelModel, logits_of
+from labelspace.finetune.tools_steps import descend
+from labelspace.finetune.train_settings import TrainSettings
+
+DEFAULTS = TrainSettings(epochs=1, batch_size=32, learning_rate=2e-5, warmup=0.05, schedule="linear")
+
+
+class Triplet(NamedTuple):
+    """Numbers of three queries."""
+
+    anchor: int
+    positive: int
+    negative: int
+
+
+def mine_triplets(
+    vectors: npt.NDArray[np.float32],
+    needs: Sequence[Iterable[str]],
+    *,
+    near: int = 100,
+    each: int = 5,
+    with_itself: bool = False,
+) -> list[Triplet]:
+    """Pair each query with its nearest positives and negatives.
+
+    Args:
+        vectors: Unit rows [n, d].
+        needs: The tools of each query.
+        near: Neighbours that are looked at.
+        each: At most so many triplets of a query: its first positive with its first negative, and so on.
+        with_itself: Count the query as its own first positive, as the reference code does.
+    """
+    sets = [frozenset(names) for names in needs]
+    found = []
+    for start in range(0, len(vectors), 512):
+        similar = vectors[start : start + 512] @ vectors.T
+        for offset, row in enumerate(similar):
+            anchor = start + offset
+            order = np.argsort(-row, kind="stable")[: near + 1]
+            others = [int(i) for i in order if i != anchor][:near]
+            positives = [i for i in others if sets[i] & sets[anchor]]
+            positives = ([anchor] if with_itself else []) + positives
+            negatives = [i for i in others if not sets[i] & sets[anchor]]
+            found += [Triplet(anchor, p, n) for p, n in list(zip(positives, negatives, strict=False))[:each]]
+    return found
+
+
+def triplet_loss(anchor: Tensor, positive: Tensor, negative: Tensor, *, margin: float = 1.0) -> Tensor:
+    """Mean of max(|a - p| - |a - n| + margin, 0) over the rows [n, d]."""
+    near = torch.linalg.vector_norm(anchor - positive + 1e-6, dim=1)
+    far = torch.linalg.vector_norm(anchor - negative + 1e-6, dim=1)
+    return (near - far + margin).clamp(min=0).mean()
+
+
+class QueryEncoder:
+    """An encoder of queries, fine-tuned with hard triplets. An `Embedder`."""
+
+    def __init__(self, base: str | Path, *, max_length: int = 128, training: TrainSettings = DEFAULTS) -> None:
+        """Load an encoder whose token vectors are averaged.
+
+        Args:
+            base: Folder or Hub name.
+            max_length: Tokens that are read.
+            training: Rates, epochs, seed; the defaults are the paper's.
+        """
+        self.base, self.max_length, self.training = base, max_length, training
+        torch.manual_seed(training.seed)
+        backbone, self._tokenizer = load_backbone(base)
+        self._model = LabelModel(backbone, nn.Identity(), pooling="mean")
+        self._model.eval()
+        self.losses_: list[float] = []
+
+    @property
+    def name(self) -> str:
+        """What it is called as an embedder."""
+        return f"triplets:{self.base}"
+
+    def fit(
+        self, queries: Sequence[str], needs: Sequence[Iterable[str]], *, near: int = 100, each: int = 5
+    ) -> QueryEncoder:
+        """Train on triplets mined with the encoder as it is.
+
+        Raises:
+            DataError: No query has both a positive and a negative near it.
+        """
+        wanted = [tuple(names) for names in needs]
+        triplets = mine_triplets(self.embed(queries), wanted, near=near, each=each)
+        if not triplets:
+            raise DataError("no query has near it one that needs the same tool and one that does not")
+        encoded = self._encode(queries)
+
+        def loss_of(batch: list[Any]) -> Tensor:
+            texts = [Example(encoded[i]) for triplet in zip(*batch, strict=True) for i in triplet]
+            vectors = self._model(collate(texts, pad=pad_id(self._tokenizer)))
+            return triplet_loss(*vectors.chunk(3))
+
+        self.losses_ = descend(self._model, triplets, loss_of, settings=self.training, title="training on triplets")
+        return self
+
+    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Embed texts as rows of length 1 [n, d]."""
+        if not len(texts):
+            return np.zeros((0, self._model.backbone.width), np.float32)
+        found = logits_of(self._model, [Example(ids) for ids in self._encode(texts)], pad=pad_id(self._tokenizer))
+        rows = np.stack(found)
+        return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-9), dtype=np.float32)
+
+    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
+        return encode_texts(self._tokenizer, texts, max_length=self.max_length)[0]
