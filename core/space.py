@@ -132,15 +132,22 @@ class LabelSpace(BaseModel):
             raise SpaceError(f"{where}: {problem}" if where else problem) from error
 
     def save(self, path: str | Path) -> None:
-        """Write the space as YAML, or as JSON where the name ends in .json."""
+        """Write the space as YAML, or as JSON where the name ends in .json.
+
+        Raises:
+            SpaceError: The file can't be written.
+        """
         path = Path(path)
-        data = self.to_data()
-        if path.suffix == ".json":
-            text = json.dumps(data, ensure_ascii=False, indent=1) + "\n"
-        else:
-            text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        as_json = json.dumps(self.to_data(), ensure_ascii=False, indent=1) + "\n"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(as_json if path.suffix == ".json" else self.to_yaml(), encoding="utf-8")
+        except OSError as error:
+            raise SpaceError(f"{path}: can't be written: {error.strerror}") from error
+
+    def to_yaml(self) -> str:
+        """The space as YAML, as `save` writes it."""
+        return yaml.safe_dump(self.to_data(), sort_keys=False, allow_unicode=True, width=100)
 
     def to_data(self) -> dict[str, Any]:
         """Plain data that `from_data` reads back; fields at their defaults are left out."""
