@@ -15,6 +15,7 @@ VERBS = {
     "train": "Train a classifier on labelled records.",
     "predict": "Apply a trained classifier.",
     "evaluate": "Compare predictions with gold labels.",
+    "audit": "Find labels that are probably wrong, estimate how many there are, and repair them.",
     "tools": "Retrieve the right few tools out of many: import, train, search, evaluate, serve.",
     "prompts": "List, show, render and compare prompt templates.",
 }
