@@ -27,6 +27,9 @@ from labelspace.errors import DataError
 from labelspace.records import Record
 from labelspace.space import LabelSpace
 
+Opinions = Mapping[str, Mapping[str, float]]
+Ask = Callable[[Sequence[Record], NDArray[np.float64]], Opinions]
+
 NEIGHBOURS = 30
 MOST_COMPARED = 200_000
 """Past this many records neighbours are not searched: the search is exact, and its time grows with the square."""
@@ -119,7 +122,8 @@ def audit(
     embedder: Embedder | None = None,
     make_head: Callable[[], Head] | None = None,
     scores: NDArray[np.floating[Any]] | None = None,
-    opinions: Mapping[str, Mapping[str, float]] | None = None,
+    opinions: Opinions | None = None,
+    ask: Ask | None = None,
     filter_by: Filter = "both",
     folds: int = 5,
     seed: int = 0,
@@ -133,6 +137,8 @@ def audit(
         make_head: Makes the classifier that is cross-validated where no scores are given.
         scores: Out-of-sample probabilities, one row a record, [len(records), leaves].
         opinions: More signals: name to record id to the probability that its labels are right.
+        ask: Gives further opinions when it is shown the records and how suspicious each is by the
+            other signals, so that what costs money can be spent on the most suspicious.
         filter_by: Filter of confident learning; it says how many to flag, the suspicion which.
         folds: Folds of the cross-validation.
         seed: Of the folds.
@@ -163,11 +169,11 @@ def audit(
     else:
         probabilities = _given_scores(scores, len(records), usable, names, multi_label=space.multi_label)
     votes = None if near is None else neighbour_votes(near, has, temperature=NEIGHBOUR_TEMPERATURE)
-    asked = {
-        name: np.array([values.get(record.id, np.nan) for record in kept], np.float64)
-        for name, values in (opinions or {}).items()
-    }
+    asked = _columns(opinions or {}, kept)
     found = suspect(has, probabilities, votes=votes, opinions=asked, multi_label=space.multi_label)
+    if ask is not None:
+        asked |= _columns(ask(kept, found.scores), kept)
+        found = suspect(has, probabilities, votes=votes, opinions=asked, multi_label=space.multi_label)
     if space.multi_label:
         count = int(flag_multilabel(has, probabilities, filter_by=filter_by).sum())
         quality = pool_quality(class_quality(has, probabilities))
@@ -202,6 +208,13 @@ def audit(
             space_version=space.version,
         ),
     )
+
+
+def _columns(opinions: Opinions, records: Sequence[Record]) -> dict[str, NDArray[np.float64]]:
+    return {
+        name: np.array([values.get(record.id, np.nan) for record in records], np.float64)
+        for name, values in opinions.items()
+    }
 
 
 def _shares(values: NDArray[np.floating[Any]], names: Sequence[str], most: int = 3) -> dict[str, float]:

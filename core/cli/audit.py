@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from labelspace.cli.audit_review import apply, estimate, export, sample, stability, undo
-from labelspace.cli.options import cache_option, data_options, embedder_option, seed_option
+from labelspace.cli.options import cache_option, data_options, embedder_option, prompts_option, seed_option
 from labelspace.errors import ConfigError, DataError
 from labelspace.progress import note
 
 if TYPE_CHECKING:
-    from labelspace.agents.audit.run import Audit
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from labelspace.agents.audit.run import Ask, Audit
     from labelspace.records import Record
+    from labelspace.space import LabelSpace
 
 FILTERS = (
     "prune_by_class",
@@ -88,6 +94,18 @@ for _follow in (sample, estimate, apply, undo, export, stability):
     help="Filter of confident learning; it says how many labels are flagged.",
 )
 @click.option("--neighbours/--no-neighbours", default=True, show_default=True, help="Ask the nearest texts too.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="MODEL",
+    help="An LLM that judges the labels: http://host/v1#name or provider:name; may be given again.",
+)
+@click.option(
+    "--judge-top", type=click.IntRange(min=1), metavar="N", help="Ask the LLMs about the most suspicious only."
+)
+@click.option("--use-case", default="", metavar="TEXT", help="What the labels are for; the LLMs read it.")
+@prompts_option
 @click.option("--truth", metavar="FILE", help="Records with true labels: say how many of the flags are right.")
 @data_options
 @seed_option
@@ -103,6 +121,10 @@ def audit_data(
     folds: int,
     filter_by: Any,
     neighbours: bool,
+    models: tuple[str, ...],
+    judge_top: int | None,
+    use_case: str,
+    prompts: Path | None,
     truth: str | None,
     text_column: str | None,
     label_column: str | None,
@@ -149,6 +171,7 @@ def audit_data(
             load_embedder(embedder, cache=folder), multi_label=several, C=5.0, calibrate=False, seed=seed
         ),
         scores=rows,
+        ask=_judges(models, known, out, top=judge_top, use_case=use_case, prompts=prompts) if models else None,
         filter_by=filter_by,
         folds=folds,
         seed=seed,
@@ -159,6 +182,33 @@ def audit_data(
          f"near-duplicate with another label; written to {out}")  # fmt: skip
     if truth is not None:
         note(_judged_by(truth, found))
+
+
+def _judges(
+    models: tuple[str, ...], space: LabelSpace, out: Path, *, top: int | None, use_case: str, prompts: Path | None
+) -> Ask:
+    def ask(records: Sequence[Record], suspicion: NDArray[np.float64]) -> dict[str, dict[str, float]]:
+        import json
+
+        from labelspace.agents.audit.judges import by_confidence, judge_records
+
+        chosen = (-suspicion).argsort(kind="stable")[:top]
+        out.mkdir(parents=True, exist_ok=True)
+        said = judge_records(
+            [records[at] for at in sorted(chosen.tolist())],
+            space,
+            models,
+            use_case=use_case,
+            prompts=prompts,
+            journal=out / "journal.sqlite",
+            engine={"progress": True},
+        )
+        bins = [part.model_dump(exclude_none=True) for part in by_confidence(said.mean)]
+        data = {"judges": list(said.judges), "disagreement_by_confidence": bins}
+        (out / "judges.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        return {"judges": said.by_id()}
+
+    return ask
 
 
 def _classify(folder: str, records: list[Record], names: tuple[str, ...], *, cached: bool) -> Any:

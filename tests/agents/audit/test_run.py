@@ -72,6 +72,20 @@ def test_given_scores_and_opinions_are_used() -> None:
     assert next(found.rows())["evidence"]["judges"] == 0.02
 
 
+def test_what_costs_money_is_asked_with_the_suspicion_at_hand() -> None:
+    data = [Record(id=f"r{at}", text=f"t{at}", labels=("a",)) for at in range(3)]
+    seen: list[list[float]] = []
+
+    def ask(records: Any, suspicion: np.ndarray) -> dict[str, dict[str, float]]:
+        seen.append(suspicion.tolist())
+        return {"judges": {records[int(suspicion.argmax())].id: 0.999}}
+
+    scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
+    found = audit(data, LabelSpace.of("ab"), scores=scores, ask=ask)
+    assert seen[0][1] == max(seen[0])
+    assert [row["id"] for row in found.rows()][-1] == "r1"
+
+
 @pytest.mark.parametrize(
     ("labels", "scores", "message"),
     [
