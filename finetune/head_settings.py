@@ -36,6 +36,8 @@ class LsSettings(_Shared):
     """What is trained besides the head."""
     lora: LoraSettings = LoraSettings()
     """Settings of the adapters."""
+    head: Literal["linear", "mlp", "equiangular"] = "linear"
+    """What maps hidden states to logits."""
     dropout: float = 0.0
     """Before the head."""
     bias: bool = False

@@ -8,20 +8,25 @@ back), the last token is found by the mask and not by the padding id, and the be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 
+from labelspace.errors import ConfigError
 from labelspace.finetune.adapters import LoraSettings, Tuning, adapt
 from labelspace.finetune.backbone import Backbone, Dtype, Quantization, pad_id
+from labelspace.finetune.heads import EquiangularHead, MLPHead
 from labelspace.finetune.label_model import LabelModel
 from labelspace.finetune.pooling import Pooling
 from labelspace.finetune.targets import Metric
 from labelspace.finetune.text_head import TextHead
 from labelspace.finetune.train_settings import TrainSettings
 from labelspace.finetune.training import Loss
+
+HeadKind = Literal["linear", "mlp", "equiangular"]
+"""One layer; one with a hidden layer before it; fixed vectors at equal angles, for very many labels."""
 
 
 class LabelSupervised(TextHead):
@@ -39,6 +44,7 @@ class LabelSupervised(TextHead):
         unmask_from: int | None = None,
         tuning: Tuning = "lora",
         lora: LoraSettings | None = None,
+        head: HeadKind = "linear",
         dropout: float = 0.0,
         bias: bool = False,
         pos_weight: bool = False,
@@ -60,8 +66,9 @@ class LabelSupervised(TextHead):
             unmask_from: First layer of a decoder that sees the whole text; None leaves it causal.
             tuning: lora, full, or frozen, which trains the head alone.
             lora: Settings of the adapters.
+            head: What maps hidden states to logits.
             dropout: Before the head.
-            bias: Whether the head has one; transformers' classifiers of decoders have none.
+            bias: Whether a linear head has one; transformers' classifiers of decoders have none.
             pos_weight: Multi-label: weigh each label by how rare it is.
             loss: Name of another loss (see `losses_choice`), or a function of logits and targets to their mean loss.
             metric: Score on dev; accuracy, or macro-F1 if multi-label.
@@ -88,14 +95,21 @@ class LabelSupervised(TextHead):
             legacy_padding=legacy_padding,
             training=training or TrainSettings(),
         )
-        self.dropout, self.bias = dropout, bias
+        if head not in get_args(HeadKind):
+            raise ConfigError(f"there is no head {head!r}; there are: {', '.join(get_args(HeadKind))}")
+        self.head, self.dropout, self.bias = head, dropout, bias
 
     def build(self, backbone: Backbone) -> LabelModel:
         """Put adapters in the backbone and a new head on it."""
         adapt(backbone, self.tuning, lora=self.lora, base=self.base)
+        heads: dict[str, Callable[[int, int], torch.nn.Module]] = {
+            "linear": lambda width, labels: torch.nn.Linear(width, labels, bias=self.bias),
+            "mlp": MLPHead,
+            "equiangular": EquiangularHead,
+        }
         return LabelModel(
             backbone,
-            torch.nn.Linear(backbone.width, len(self.classes_), bias=self.bias),
+            heads[self.head](backbone.width, len(self.classes_)),
             pooling=self.pooling,
             dropout=self.dropout,
             legacy_pad=pad_id(self.tokenizer) if self.legacy_padding else None,
@@ -109,6 +123,7 @@ class LabelSupervised(TextHead):
             "unmask_from": self.unmask_from,
             "tuning": self.tuning,
             "lora": self.lora.model_dump(mode="json"),
+            "head": self.head,
             "dropout": self.dropout,
             "bias": self.bias,
             "pos_weight": self.pos_weight,

@@ -200,6 +200,8 @@ FAST = TrainSettings(epochs=12, batch_size=8, learning_rate=2e-2, device="cpu")
         {"pooling": "max", "unmask_from": 0},
         {"pooling": "mean", "unmask_from": 1, "tuning": "full"},
         {"pooling": "max-hidden", "tuning": "frozen", "dropout": 0.1, "bias": True},
+        {"pooling": "mean", "head": "mlp"},
+        {"pooling": "mean", "head": "equiangular"},
         {"pooling": "mean", "lora": LoraSettings(rank=4, rank_stabilised=True, targets="all-linear")},
         {"pooling": "mean", "lora": LoraSettings(rank=4, dora=True, targets=("q_proj", "up_proj"))},
     ],
@@ -295,6 +297,8 @@ def test_what_can_not_be_used(base: str, tmp_path: Path) -> None:
         LabelSupervised(base, classes=["cat", "dog"]).fit(["a cat"], ["fish"])
     with pytest.raises(ConfigError, match="there is no pooling 'median'; there are: last, first, mean, max"):
         LabelSupervised(base, pooling="median")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="there is no head 'tree'; there are: linear, mlp, equiangular"):
+        LabelSupervised(base, head="tree")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="call fit first"):
         LabelSupervised(base).predict(["a cat"])
     with pytest.raises(ConfigError, match=r"there is no head\.json here"):

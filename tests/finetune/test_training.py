@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -190,8 +192,10 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path: Path) -> 
     state = tmp_path / "broken" / STATE
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and broken.poll() is None:  # until it is in the middle of the second epoch
-        if state.exists() and (at := read_tensors(state)[1])["epoch"] == 1 and at["done"] >= 3:
-            break
+        if state.exists():
+            shutil.copy(state, tmp_path / "seen")  # it is replaced while we read
+            if (at := read_tensors(tmp_path / "seen")[1])["epoch"] == 1 and at["done"] >= 3:
+                break
         time.sleep(0.002)
     broken.send_signal(signal.SIGKILL)
     assert broken.wait() == -signal.SIGKILL
@@ -203,3 +207,43 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path: Path) -> 
     ends = [read_tensors(tmp_path / run / STATE)[1]["history"] for run in ("whole", "broken")]
     assert ends[0]["steps"] == ends[1]["steps"] == 90
     assert ends[0]["losses"] == ends[1]["losses"] and ends[0]["scores"] == ends[1]["scores"]
+
+
+SHARE = """
+import importlib.util, pathlib, sys
+spec = importlib.util.spec_from_file_location("this", {file!r})
+this = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(this)
+this.short_run(pathlib.Path(sys.argv[1]))
+"""
+
+
+def short_run(path: Path) -> None:
+    """Two epochs in parts of few tokens, 50 texts: parts and steps that two processes can't share evenly."""
+    torch.set_num_threads(1)
+    model, examples = make_model("full", dropout=0.0), make_examples(50)
+    settings = QUICK.model_copy(update={"tokens": 20, "schedule": "constant"})
+    train(model, examples, loss=cross_entropy, settings=settings)
+    if os.environ.get("RANK", "0") == "0":
+        write_tensors(path, trainable(model), {})
+
+
+def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {**os.environ, "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true"}
+    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", SHARE.format(file=__file__), tmp_path / "two"],
+            env={**shared, "RANK": rank, "LOCAL_RANK": rank},
+            stderr=subprocess.DEVNULL,
+        )
+        for rank in ("0", "1")
+    ]
+    short_run(tmp_path / "one")
+    assert [process.wait(timeout=200) for process in started] == [0, 0]
+    one, two = (read_tensors(tmp_path / name)[0] for name in ("one", "two"))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, atol=1e-4, rtol=0)
