@@ -61,6 +61,7 @@ class Labeler:
         samples: int = 5,
         batch_documents: int = 1,
         set_aside: bool = False,
+        closed: str | None = None,
         progress: bool = False,
         engine: Mapping[str, Any] | None = None,
     ) -> None:
@@ -89,6 +90,7 @@ class Labeler:
             batch_documents: Texts in one request; what can't be used of its answers is asked again singly.
             set_aside: Whether a run that stops early (budget, too many failures) still ends each text:
                 those that were not asked about as failed, with the reason. Otherwise it raises.
+            closed: Why nothing may be asked, where that is so: what the journal lacks is set aside with this reason.
             progress: Whether to show progress on stderr.
             engine: Further settings of the `Engine`: budget, rpm, tpm, max_errors, retries, retry_failed, ...
 
@@ -109,7 +111,7 @@ class Labeler:
 
             self._plain = SimilarityLabeler(space, embedder=embedder)
             return
-        self._max_chars, self._set_aside = max_chars, set_aside
+        self._max_chars, self._set_aside, self._closed = max_chars, set_aside or closed is not None, closed
         self._engine = {**(engine or {}), "journal": journal, "concurrency": concurrency, "progress": progress}
         shared: dict[str, Any] = {
             "use_case": use_case,
@@ -154,6 +156,8 @@ class Labeler:
         async with Engine(self.model, **self._engine) as engine:
             try:
                 await self._question.start(engine)
+                if self._closed is not None:
+                    raise Stopped(self._closed)
                 source = self._source(engine)
                 outcomes = self._question.ask(engine, feed, total=total)
                 async with aclosing(cast("AsyncGenerator[Outcome[Record, Answer], None]", outcomes)) as stream:

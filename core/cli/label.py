@@ -89,6 +89,26 @@ def _concurrency(_context: click.Context, _option: click.Parameter, given: str) 
     metavar="SECONDS",
     help="With --batch-api: time between two looks at a batch.",
 )
+@click.option(
+    "--engine",
+    "where",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Label in this process, or in Ray actors, each with a journal of its own.",
+)
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Ray actors; one for each CPU if not given.")
+@click.option(
+    "--partition-rows",
+    type=click.IntRange(min=1),
+    default=10_000,
+    show_default=True,
+    metavar="N",
+    help="Rows that a Ray actor takes at a time.",
+)
+@click.option(
+    "--ray-address", metavar="ADDRESS", help="Ray cluster; RAY_ADDRESS, or one on this machine, if not given."
+)
 @prompts_option
 @click.option("--journal", metavar="FILE", help="SQLite file that keeps replies; beside --out if not given.")
 @click.option(
@@ -124,6 +144,10 @@ def command(
     batch_documents: int,
     batch_api: bool,
     poll: float,
+    where: Literal["local", "ray"],
+    workers: int | None,
+    partition_rows: int,
+    ray_address: str | None,
     prompts: Path | None,
     journal: str | None,
     concurrency: int | Literal["auto"],
@@ -183,29 +207,44 @@ def command(
             "samples": samples,
             "batch_documents": batch_documents,
         }
-        labeler = Labeler(
-            known,
-            model=batch_model(model, poll=poll) if batch_api else model,
-            prompts=prompts,
-            journal=journal,
-            concurrency=concurrency,
-            set_aside=True,
-            progress=True,
-            engine=engine,
-            **asking,
-        )
-        if dry_run:
-            return show_what_would_be_asked(labeler, records())
+        shared: dict[str, Any] = {"concurrency": concurrency, "engine": engine, **asking}
+        if where == "ray" and (batch_api or out == "-"):
+            raise ConfigError("--engine ray writes to a file and asks directly: leave out --batch-api, and name --out")
         settings = {
             "data": data,
             "space": space,
             "space_version": known.version,
             "batch_api": batch_api,
+            "engine": where,
+            "workers": workers,
             **asking,
             **engine,
         }
-        run = Run(out, journal, settings)
-        code, labelled = run.label(labeler, records(), total=total), run.labelled
+        run = Run(out, journal if where == "local" else f"{out}.parts", settings)
+        if where == "ray" and not dry_run:
+            code = run.label_with_ray(
+                known,
+                records(),
+                folder=f"{out}.parts",
+                settings={**shared, "model": model, "prompts": None if prompts is None else str(prompts.absolute())},
+                workers=workers,
+                partition_rows=partition_rows,
+                address=ray_address,
+            )
+        else:
+            labeler = Labeler(
+                known,
+                model=batch_model(model, poll=poll) if batch_api else model,
+                prompts=prompts,
+                journal=journal,
+                set_aside=True,
+                progress=True,
+                **shared,
+            )
+            if dry_run:
+                return show_what_would_be_asked(labeler, records())
+            code = run.label(labeler, records(), total=total)
+        labelled = run.labelled
     if labelled and out != "-":
         note(f"Next: labelspace train {out} --space {space} --out model")
     return code

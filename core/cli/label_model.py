@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from labelspace.agents.labeler import Labeler
     from labelspace.llm import ChatModel, Request
     from labelspace.records import Record
+    from labelspace.space import LabelSpace
 
 INTERRUPTED = 130
 STATUS = {EXIT_OK: "complete", EXIT_PARTIAL: "partial", EXIT_FAILED: "failed", INTERRUPTED: "interrupted"}
@@ -85,17 +86,38 @@ class Run:
         """
         from labelspace.data import write_predictions
 
-        try:
+        def work() -> tuple[Mapping[str, int], Mapping[str, Any], str | None]:
             # The engine shows progress of its own.
             counts = write_predictions(self.out, labeler, records, total=total, shown=False)
+            return counts, labeler.account, labeler.stopped
+
+        return self._do(work, lambda: labeler.account)
+
+    def label_with_ray(self, space: LabelSpace, records: Iterable[Record], **how: Any) -> int:
+        """Likewise, in Ray actors; see `labelspace.agents.label_ray`."""
+        from labelspace.agents.label_ray import label_with_ray
+
+        def work() -> tuple[Mapping[str, int], Mapping[str, Any], str | None]:
+            done = label_with_ray(space, records, self.out, progress=True, **how)
+            return done.counts, done.account, done.stopped
+
+        return self._do(work, dict)
+
+    def _do(
+        self,
+        work: Callable[[], tuple[Mapping[str, int], Mapping[str, Any], str | None]],
+        account: Callable[[], Mapping[str, Any]],
+    ) -> int:
+        try:
+            counts, counted, stopped = work()
         except KeyboardInterrupt:
             self._say_how_to_go_on()
-            self.save(INTERRUPTED, {}, labeler.account)
+            self.save(INTERRUPTED, {}, account())
             return INTERRUPTED
         except LabelspaceError as error:
-            self.save(EXIT_FAILED, {}, labeler.account, stopped=str(error))
+            self.save(EXIT_FAILED, {}, account(), stopped=str(error))
             raise
-        return self.end(counts, labeler.account, stopped=labeler.stopped)
+        return self.end(counts, counted, stopped=stopped)
 
     def end(self, counts: Mapping[str, int], account: Mapping[str, Any], *, stopped: str | None) -> int:
         """Say what became of the records, write the run.json and return the exit code."""

@@ -1,0 +1,343 @@
+"""Label on many cores or machines: Ray actors, each labeling partitions of the input with a journal of their own.
+
+The input is cut into partitions, files in one folder that all machines see. An actor labels a
+partition as one process would, and leaves a file of labels; the files are joined in the order of the
+input. What a killed actor or machine has paid is in the partition's journal: whoever takes the
+partition next goes on from there, so no row is lost, doubled, or asked about twice save those that
+were in flight.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from labelspace.agents.labeler import NOT_ASKED, Labeler
+from labelspace.data import RowWriter, read_records, write_predictions, write_rows
+from labelspace.errors import ConfigError, JournalError, LabelspaceError, MissingExtra, ModelError
+from labelspace.llm.budget import Cap
+from labelspace.llm.journal import Journal, Spent
+from labelspace.progress import Progress, note
+from labelspace.records import Record
+from labelspace.space import LabelSpace
+
+PARTITION_ROWS = 10_000
+_ATTEMPTS = 5
+"""Times that a partition whose actor can't be brought back is given to another."""
+_LOCKED = 120.0
+"""Seconds to wait for the journal of an actor that is dying."""
+_STORE = 100 << 20
+"""Bytes of Ray's object store, where Ray is started here: only file names and counts go through it."""
+_SPENT = "the budget of "
+_NOT_ADDED = ("concurrency", "price", "seconds", "rows_per_second", "model", "address", "server")
+
+
+@dataclass
+class Finished:
+    """What became of a run."""
+
+    counts: dict[str, int]
+    account: dict[str, Any] = field(default_factory=dict)
+    """What all engines counted, together."""
+    stopped: str | None = None
+    """Why it stopped early, where it did."""
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A part of the input, and the files that belong to it."""
+
+    folder: Path
+    number: int
+    rows: int
+
+    def path(self, what: str) -> Path:
+        """`texts.jsonl`, `journal.sqlite` or `labels.jsonl` of this partition."""
+        return self.folder / f"part-{self.number:05d}.{what}"
+
+
+class Worker:
+    """What an actor does: label one partition after the other."""
+
+    def __init__(self, space: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+        """Take a label space and the settings of a `Labeler`, as plain data."""
+        self._space, self._settings = LabelSpace.from_data(dict(space)), settings
+
+    def label(self, partition: Partition, budget: Cap | None, closed: str | None) -> dict[str, Any]:
+        """Label a partition, from where its journal leaves off.
+
+        Args:
+            partition: Which.
+            budget: The most that its journal may cost.
+            closed: Why nothing more may be asked; what the journal lacks is set aside with that reason.
+        """
+        engine = {**self._settings["engine"], "budget": budget}
+        labeler = Labeler(
+            self._space,
+            journal=partition.path("journal.sqlite"),
+            set_aside=True,
+            closed=closed,
+            **{**self._settings, "engine": engine},
+        )
+        end = time.monotonic() + _LOCKED
+        while True:
+            try:
+                records = read_records(partition.path("texts.jsonl"), id_column="id", text_column="text")
+                write_predictions(partition.path("labels.jsonl"), labeler, records, shown=False)
+            except JournalError as error:
+                if "in use" in str(error) and time.monotonic() < end:
+                    time.sleep(0.5)
+                    continue
+                return {"error": str(error), "account": labeler.account}
+            except LabelspaceError as error:
+                return {"error": str(error), "account": labeler.account}
+            return {"error": None, "stopped": labeler.stopped, "account": labeler.account}
+
+
+def label_with_ray(
+    space: LabelSpace,
+    records: Iterable[Record],
+    out: str,
+    *,
+    folder: str | Path,
+    settings: Mapping[str, Any],
+    workers: int | None = None,
+    partition_rows: int = PARTITION_ROWS,
+    address: str | None = None,
+    progress: bool = False,
+) -> Finished:
+    """Label records in Ray actors and write them to one file, in order, as one process would.
+
+    Args:
+        space: The labels.
+        records: What to label.
+        out: Where labels go, as for `RowWriter`.
+        folder: For partitions and journals; every machine of the cluster must see it under this name.
+        settings: Further settings of the `Labeler`, as plain data. `budget`, `rpm`, `tpm` and a number
+            for `concurrency` hold for all workers together.
+        workers: Actors; by default one for each CPU of the cluster.
+        partition_rows: Rows that an actor takes at a time.
+        address: A Ray cluster; by default RAY_ADDRESS, and where that is not set, one on this machine.
+        progress: Whether to show progress on stderr.
+
+    Raises:
+        MissingExtra: Ray is not installed.
+        ModelError: The model can't be used, and nothing was done.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise MissingExtra("ray", "ray") from None
+    if partition_rows < 1 or (workers is not None and workers < 1):
+        raise ConfigError(f"workers and rows of a partition are 1 or more, not {workers} and {partition_rows}")
+    partitions = list(_cut(records, Path(folder).absolute(), partition_rows))
+    began = not ray.is_initialized()
+    if began:
+        _start(ray, address, workers)
+    try:
+        run = _Run(ray, space, settings, workers or int(ray.cluster_resources().get("CPU", 1)))
+        run.label(partitions, shown=progress)
+    finally:
+        if began:
+            ray.shutdown()
+    counts = {"rows": 0, "ok": 0, "abstained": 0, "failed": 0}
+    with RowWriter(out) as writer:
+        for row in _joined(partitions):
+            if (row.get("reason") or "").startswith(NOT_ASKED + _SPENT):  # that was the partition's share of it
+                row["reason"] = NOT_ASKED + (run.stopped or "").partition(";")[0]
+            writer.write(row)
+            counts["rows"] += 1
+            counts[row["status"]] += 1
+    return Finished(counts, run.account, run.stopped)
+
+
+def _start(ray: Any, address: str | None, workers: int | None) -> None:
+    import os
+
+    if address or os.environ.get("RAY_ADDRESS"):
+        ray.init(address=address or "auto", log_to_driver=False, logging_level="ERROR")
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray.init(
+        address="local",
+        num_cpus=workers,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        object_store_memory=_STORE,
+        _node_ip_address="127.0.0.1",
+    )
+
+
+def _cut(records: Iterable[Record], folder: Path, rows: int) -> Iterator[Partition]:
+    """Write the partitions; ids are settled here, where all of them are seen."""
+    left = iter(records)
+    number = 0
+    while part := list(islice(left, rows)):
+        partition = Partition(folder, number, len(part))
+        write_rows(partition.path("texts.jsonl"), ({"id": record.id, "text": record.text} for record in part))
+        yield partition
+        number += 1
+
+
+def _joined(partitions: Iterable[Partition]) -> Iterator[dict[str, Any]]:
+    import orjson
+
+    for partition in partitions:
+        with partition.path("labels.jsonl").open("rb") as file:
+            for line in file:
+                yield orjson.loads(line)
+
+
+class _Run:
+    """Gives partitions to actors until all are done."""
+
+    def __init__(self, ray: Any, space: LabelSpace, settings: Mapping[str, Any], workers: int) -> None:
+        self._ray, self._space, self._workers = ray, space.to_data(), workers
+        engine = dict(settings.get("engine") or {})
+        self._cap, self._max_errors = Cap.parse(engine.pop("budget", None)), engine.get("max_errors")
+        for rate in ("rpm", "tpm"):
+            if engine.get(rate) is not None:
+                engine[rate] /= workers
+        self._settings = {**settings, "engine": engine}
+        if isinstance(settings.get("concurrency"), int):
+            self._settings["concurrency"] = max(1, settings["concurrency"] // workers)
+        self._actor = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)(Worker)
+        self.account: dict[str, Any] = {}
+        self.stopped: str | None = None
+        self._closed: str | None = None
+        self._done = self._failed = 0
+
+    def label(self, partitions: list[Partition], *, shown: bool) -> None:
+        """Label all partitions, as far as the budget goes."""
+        spent = {partition.number: _spent(partition) for partition in partitions}
+        with Progress("label", total=sum(partition.rows for partition in partitions), shown=shown) as bar:
+            share = None if self._cap is None else _less(self._cap, spent.values(), len(partitions))
+            short = self._round(partitions, spent, share, self._workers, bar)
+            # What one partition did not need may be what another lacks.
+            for partition in list(short) if self._closed is None else ():
+                assert self._cap is not None
+                now = {one.number: _spent(one) for one in partitions}
+                left = _less(self._cap, now.values(), 1)
+                if any(part is not None and part <= 0 for part in (left.money, left.tokens, left.calls)):
+                    break
+                if not self._round([partition], now, left, 1, None):
+                    short.remove(partition)
+        self.stopped = self._closed
+        if short and self.stopped is None:
+            self.stopped = f"the budget of {self._cap} is spent; everything paid is kept, raise the budget to go on"
+
+    def _round(
+        self,
+        partitions: list[Partition],
+        spent: Mapping[int, Spent],
+        share: Cap | None,
+        workers: int,
+        bar: Progress | None,
+    ) -> list[Partition]:
+        """Label partitions; returns those that ran out of budget."""
+        ray, queue, short = self._ray, deque(partitions), []
+        attempts: dict[int, int] = {}
+        idle = [self._actor.remote(self._space, self._settings) for _ in range(min(workers, len(partitions)))]
+        busy: dict[Any, tuple[Any, Partition]] = {}
+        try:
+            while queue or busy:
+                while queue and idle:
+                    actor, partition = idle.pop(), queue.popleft()
+                    budget = None if share is None else _more(share, spent[partition.number])
+                    busy[actor.label.remote(partition, budget, self._closed)] = (actor, partition)
+                # An actor that waits for a place on another machine gets that of one which is no longer needed.
+                while idle:
+                    ray.kill(idle.pop())
+                ready, _ = ray.wait(list(busy), timeout=5.0)
+                for reference in ready:
+                    actor, partition = busy.pop(reference)
+                    try:
+                        result = ray.get(reference)
+                    except ray.exceptions.RayError as error:
+                        attempts[partition.number] = attempts.get(partition.number, 0) + 1
+                        if attempts[partition.number] >= _ATTEMPTS:
+                            said = " ".join(str(error).split())[:300]
+                            raise ModelError(f"part {partition.number} can't be labelled by Ray ({said})") from error
+                        note(f"A worker is lost; part {partition.number} goes on elsewhere.")
+                        queue.append(partition)
+                        idle.append(self._actor.remote(self._space, self._settings))
+                        continue
+                    idle.append(actor)
+                    if self._take(result, partition, queue):
+                        short.append(partition)
+                    if bar is not None:
+                        bar.advance(partition.rows)
+        finally:
+            for actor in [*idle, *(actor for actor, _ in busy.values())]:
+                ray.kill(actor)
+        return short
+
+    def _take(self, result: Mapping[str, Any], partition: Partition, queue: deque[Partition]) -> bool:
+        """Count a partition's result; returns whether it ran out of budget."""
+        _add(self.account, result["account"])
+        self._done += result["account"].get("ok", 0)
+        self._failed += result["account"].get("failed", 0)
+        why = result["error"]
+        if why is not None:
+            if not self._done or self._closed is not None:
+                raise ModelError(why)
+            queue.append(partition)  # for what its journal has
+        elif (why := result["stopped"]) is not None and why.startswith(_SPENT):
+            return True
+        if why is None and self._max_errors is not None and self._failed > self._max_errors:
+            why = f"more than {self._max_errors} rows failed (max_errors)"
+        self._closed = self._closed or why
+        return False
+
+
+def _spent(partition: Partition) -> Spent:
+    """What a partition's journal has cost so far."""
+    total, path = Spent(), partition.path("journal.sqlite")
+    if path.exists():
+        journal = Journal(path)
+        for account in journal.spent.values():
+            total.add(account)
+        journal.close()
+    return total
+
+
+def _less(cap: Cap, spent: Iterable[Spent], parts: int) -> Cap:
+    """An equal part of what is left of a budget."""
+    total = Spent()
+    for one in spent:
+        total.add(one)
+    tokens, parts = total.prompt_tokens + total.completion_tokens, max(parts, 1)
+    return Cap(
+        money=None if cap.money is None else max(cap.money - total.money, 0.0) / parts,
+        tokens=None if cap.tokens is None else max(cap.tokens - tokens, 0) // parts,
+        calls=None if cap.calls is None else max(cap.calls - total.calls, 0) // parts,
+    )
+
+
+def _more(share: Cap, spent: Spent) -> Cap:
+    """A journal's own budget: what it has cost, and its share of what is left."""
+    return Cap(
+        money=None if share.money is None else share.money + spent.money,
+        tokens=None if share.tokens is None else share.tokens + spent.prompt_tokens + spent.completion_tokens,
+        calls=None if share.calls is None else share.calls + spent.calls,
+    )
+
+
+def _add(total: dict[str, Any], more: Mapping[str, Any]) -> None:
+    """Add figures up, and keep the first of what is no figure."""
+    for name, value in more.items():
+        known = total.get(name)
+        if isinstance(value, Mapping):
+            if not isinstance(known, dict):
+                known = total[name] = {}
+            _add(known, value)
+        elif isinstance(value, (int, float)) and not isinstance(value, bool) and name not in _NOT_ADDED:
+            total[name] = (known or 0) + value
+        elif name not in total and name not in ("seconds", "rows_per_second", "path"):
+            total[name] = value
