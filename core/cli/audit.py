@@ -135,8 +135,6 @@ def audit_data(
 
     DATA is a file, a datasets folder, or sample:support.
     """
-    import numpy as np
-
     from labelspace.agents.audit.run import audit
     from labelspace.cli.spaces import load_space
     from labelspace.data import read_records
@@ -158,7 +156,7 @@ def audit_data(
     folder = cache_folder() if cache else None
     rows = None
     if scores:
-        rows = np.load(scores, mmap_mode="r", allow_pickle=False)
+        rows = _load_scores(scores)
     elif classifier:
         note("scores of a model that has seen these records flag too little; is it trained on other data?")
         rows = _classify(classifier, records, known.leaves, cached=cache)
@@ -182,6 +180,18 @@ def audit_data(
          f"near-duplicate with another label; written to {out}")  # fmt: skip
     if truth is not None:
         note(_judged_by(truth, found))
+
+
+def _load_scores(path: str) -> Any:
+    import numpy as np
+
+    try:
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError("not an array of numbers", path=path, advice="save the scores with numpy.save") from error
+    if not isinstance(rows, np.ndarray) or rows.dtype.kind != "f":
+        raise DataError("not an array of floating-point numbers", path=path, advice="save it with numpy.save")
+    return rows
 
 
 def _judges(

@@ -110,6 +110,7 @@ def test_given_scores_and_stability(data: Path) -> None:
     ("arguments", "message"),
     [
         (["data.csv", "--out", "audit", "--scores", "s.npy", "--classifier", "m"], "two ways to say the same"),
+        (["data.csv", "--out", "audit", "--scores", "data.csv"], "save the scores with numpy.save"),
         (["sample", "nothing", "--out", "sheet.csv"], "make one with `labelspace audit DATA`"),
         (["estimate", "nothing"], "give the SHEET"),
         (["apply", "data.csv", "nothing", "--how", "reviewed", "--out", "x.jsonl"], "--sheet goes with"),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -212,6 +215,21 @@ def test_memory_mapped_scores_in_small_chunks_give_the_same(tmp_path: Any, monke
         assert np.array_equal(filters.flag_labels(y, mapped, filter_by=name), flags)
     for name, values in quality.items():
         assert np.array_equal(scores.label_quality(y, mapped, score=name), values)
+
+
+@pytest.mark.data
+def test_reviewed_imdb_labels_are_flagged(data_dir: Path) -> None:
+    with gzip.open(data_dir / "imdb_label_errors" / "test.jsonl.gz", "rt", encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    y = np.array([row["label"] == "positive" for row in rows]).astype(int)
+    p = np.array([row["pred_probs"] for row in rows])  # rows sum to 1.00002
+    reviewed = np.array([row["reviewed"] for row in rows])
+    for name in filters.FILTERS:
+        flags = filters.flag_labels(y, p, filter_by=name)
+        # The reference takes no probability over 1, so it gets rows that sum to 1.
+        expected = ref_filter.find_label_issues(y, p / p.sum(axis=1, keepdims=True), filter_by=name, n_jobs=1)
+        assert np.array_equal(flags, expected)
+        assert (flags & reviewed).sum() == reviewed.sum() == 1310
 
 
 @pytest.mark.parametrize(
