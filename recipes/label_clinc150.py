@@ -4,12 +4,21 @@
     labelspace run label_clinc150 data=FOLDER embedder=st:FOLDER_OF_AN_ENCODER
 
 Reads `clinc150/test.jsonl.gz` (4,500 texts) and the space in `recipes/spaces/clinc150.yaml`: names and
-domains of the data set, one-sentence descriptions of ours. Each row adds one thing to the row above it;
-the last is what `labelspace label` does. "Adapted" has seen the texts it labels, never a gold label; how
-to adapt, and how sure to be, was settled on other data (see `labelspace.agents.prototypes`), once.
+domains of the data set, one-sentence descriptions of ours. The last
+row is what `labelspace label` does. "Centred" uses the labels alone; "adapted" has also seen the texts
+that it labels, never a gold label. How to adapt, and how sure to be, was settled on other texts (see
+`labelspace.agents.prototypes`); clinc150's dev texts were among them, its test texts were not.
 
-Expected, all-MiniLM-L6-v2, two cores, half a minute:
-EXPECTED
+Expected, all-MiniLM-L6-v2, a minute on two cores (accuracy, calibration error), and with embedder=tfidf:
+    nearest name, as it is written     65.82%     -       51.93%     -
+    nearest name, as it is spoken      68.38%     -       52.44%     -
+    names, centred                     68.02%  0.040      52.49%  0.170
+    names and domains, centred         69.64%  0.048      52.82%  0.152
+    names and descriptions, centred    80.00%  0.053      64.27%  0.074
+    names, adapted                     72.93%  0.044      54.04%  0.158
+    names and domains, adapted         74.16%  0.034      54.40%  0.154
+    names and descriptions, adapted    84.98%  0.070      63.84%  0.118
+Adapting gains five points with the encoder and nothing with TF-IDF and descriptions.
 """
 
 from __future__ import annotations

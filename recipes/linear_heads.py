@@ -4,12 +4,20 @@
     labelspace run linear_heads data=FOLDER embedder=st:FOLDER_OF_AN_ENCODER
 
 Trains on the whole training texts of banking77 (10,003 texts, 77 intents) and clinc150 (15,000 texts, 150
-intents, in-scope), scores the test texts (3,080 and 4,500). C and what goes before the linear layer were
-chosen on clinc150's dev texts and a tenth of banking77's training texts, seed 0. Seconds are those
-of embedding all texts (no cache), fitting with calibration, and predicting.
+intents, in-scope), scores the test texts (3,080 and 4,500). Seconds are those of embedding all texts
+(no cache), fitting with calibration, and predicting.
 
-Expected, all-MiniLM-L6-v2, two cores:
-EXPECTED
+Expected, all-MiniLM-L6-v2 (accuracy, macro F1, calibration error):
+    banking77: linear head           92.99%  0.930  0.010
+    banking77: nearest centroid      84.94%  0.848
+    clinc150: linear head            95.31%  0.953  0.014
+    clinc150: nearest centroid       91.67%  0.915
+Fit and calibration take 20 to 27 s on one busy core, embedding 41 to 45 s a set on two that are free.
+
+Settings come from training and dev texts: C = 30 on embeddings as they are is the best of some twenty
+variants in five-fold cross-validation on banking77's training texts (92.50%; most others 92.2 to 92.4),
+and gives 96.00% on clinc150's dev texts. The test texts were scored twice: an earlier variant that
+centred embeddings gave 92.89% on banking77 before cross-validation dropped it.
 """
 
 from __future__ import annotations
