@@ -1,4 +1,4 @@
-"""A loopback chat server that answers from a cassette: replies that a real LLM gave once, under the hash of its request.
+"""A loopback chat server that answers from a cassette: what a real LLM replied once, under the hash of its request.
 
 A cassette is JSON lines of {"key", "reply"}. The key is a SHA-256 over the messages and every parameter that
 shapes the reply; the model's name is left out, so one cassette serves any.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from labelspace.embed.cache import CachedEmbedder, cache_folder
 from labelspace.errors import ConfigError, ModelError
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from labelspace.embed import cache_folder, fit_embedder, load_embedder
 from labelspace.embed.sentences import SentenceEmbedder, folder_version
 from labelspace.errors import ConfigError, MissingExtra

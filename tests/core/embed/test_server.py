@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from aiohttp import web
+
 from labelspace.embed import load_embedder
 from labelspace.embed.server import ServerEmbedder
 from labelspace.errors import ModelError

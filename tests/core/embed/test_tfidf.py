@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from safetensors.numpy import load, save
+
 from labelspace.embed import fit_embedder, load_embedder
 from labelspace.embed.tfidf import TfidfEmbedder
 from labelspace.errors import ConfigError, DataError
-from safetensors.numpy import load, save
 
 ENGLISH = ["my card is lost", "I lost my card today", "where is the parcel"]
 JAPANESE = ["カードを紛失しました", "カードが紛失した", "荷物はどこですか"]
