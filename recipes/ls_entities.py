@@ -6,8 +6,9 @@
 wnut17: 3,394 sentences of social media to train on, 1,009 to choose the epoch by, 1,287 to score once; entities of
 six types, most never seen in training. The score is strict micro F1 of spans; a word that was cut off counts.
 
-Expected, all-MiniLM-L6-v2:
-EXPECTED
+Expected, all-MiniLM-L6-v2 (rounded to float16), H100, 320 s a run beside 13 others:
+    lora    dev 58.9, 59.9, 59.1; test 43.3, 42.5, 43.2, mean 43.0
+    frozen  dev 43.1 (seed 0); test not measured yet
 """
 
 from __future__ import annotations
