@@ -8,9 +8,9 @@
 is the same with padding to the longest in a batch and batches by length. All take one epoch over the same token
 ids in steps of the same size; each arm warms up first. Tokens are real ones, padding not counted.
 
-Measured, shape=7b texts=640 batch_size=16 max_length=512 on an H100, `grouped` and ours in turn, twice, in one process:
-    grouped       2,075 then 5,163 tokens/s in training (14% of the chip's peak), 4,320 then 15,877 in inference, 55.2 GB
-    labelspace    3,880 then 6,120 tokens/s (16%), 18,545 then 21,607; 59.5 GB when alone in memory
+Measured, shape=7b texts=640 batch_size=16 max_length=512 on an H100, `grouped` and ours in turn, twice, in one run:
+    grouped       2,075 then 5,163 tokens/s trained (14% of the chip's peak), 4,320 then 15,877 predicted; 55.2 GB
+    labelspace    3,880 then 6,120 tokens/s trained (16%), 18,545 then 21,607 predicted; 59.5 GB when alone in memory
 Whatever runs first in a process is slower: kernels are loaded and memory is taken. `padded`, run last after one
 turn of each: 1,923 tokens/s, where `grouped` had 3,955. The base shape is not measured yet.
 """
