@@ -9,6 +9,7 @@ were in flight.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -129,6 +130,11 @@ def label_with_ray(
         MissingExtra: Ray is not installed.
         ModelError: The model can't be used, and nothing was done.
     """
+    address = address or os.environ.get("RAY_ADDRESS")
+    if address is None:
+        # Whatever its name says: a Ray that is started here then listens on loopback only.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
     except ImportError:
@@ -157,12 +163,9 @@ def label_with_ray(
 
 
 def _start(ray: Any, address: str | None, workers: int | None) -> None:
-    import os
-
-    if address or os.environ.get("RAY_ADDRESS"):
-        ray.init(address=address or "auto", log_to_driver=False, logging_level="ERROR")
+    if address is not None:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(
         address="local",
         num_cpus=workers,

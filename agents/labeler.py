@@ -151,7 +151,7 @@ class Labeler:
             for prediction in self._plain.predict(texts):
                 yield prediction
             return
-        feed, done, self.stopped = Feed(texts), 0, None
+        feed, self.stopped = Feed(texts), None
         total = len(texts) if isinstance(texts, Sized) else None
         async with Engine(self.model, **self._engine) as engine:
             try:
@@ -165,11 +165,11 @@ class Labeler:
                         for record in feed.blanks_before(outcome.item):
                             yield set_aside_blank(record, source)
                         yield self._prediction(outcome, source)
-                        done += outcome.status == "ok"
                 for record in feed.waiting:
                     yield set_aside_blank(record, source)
             except ModelError as error:
                 # A bad key or an unknown model at the start is no run: there is nothing to end.
+                done = engine.stats.replies or engine.stats.reused_replies
                 if not self._set_aside or not (done or isinstance(error, (BudgetExceeded, Stopped))):
                     raise
                 self.stopped = str(error).removeprefix("stopped: ")

@@ -22,8 +22,9 @@ def connect(
 
     Args:
         model: `http(s)://host/v1#name` for an OpenAI-compatible server (without a name, the only
-            model that it lists), the same after `batch:` for its batch API, `provider:name` through
-            LangChain, `hf:FOLDER` for transformers and `vllm:FOLDER` for vLLM in this process.
+            model that it lists), the same after `batch:` for its batch API, `run-batch:FOLDER#name` for
+            the files of `vllm run-batch`, `provider:name` through LangChain, `hf:FOLDER` for
+            transformers and `vllm:FOLDER` for vLLM in this process.
         api_key: For servers; by default LABELSPACE_API_KEY, then OPENAI_API_KEY.
         timeout: Seconds for one call.
         constraint: How a server is asked to hold replies to their form; "auto" finds out.
@@ -58,6 +59,12 @@ def connect(
         if isinstance(direct, HTTPModel):
             return BatchModel(direct)
         raise ConfigError(f"{model!r}: only servers have a batch API; write batch:https://host/v1#name")
+    if head == "run-batch" and rest.partition("#")[2]:
+        from labelspace.llm.batch_files import BatchFiles
+
+        folder, _, name = rest.partition("#")
+        way = "structured_outputs" if constraint == "auto" else constraint
+        return BatchFiles(folder, name, constraint=way, parameters=parameters)
     if not colon or not rest or not head or rest.startswith("//"):
         raise ConfigError(
             f"{model!r} names no model; write http://host/v1#name for a server, provider:name for LangChain, "

@@ -172,6 +172,55 @@ def test_a_killed_run_finds_its_batch_again(server: Batches, tmp_path: Path) -> 
     assert set(server.asked.values()) == {1}
 
 
+def answer_file(folder: Path, *, leave_out: int = 0) -> int:
+    """Do what `vllm run-batch` does: answer requests.jsonl in replies.jsonl, in another order, some with an error."""
+    out = []
+    for number, line in enumerate((folder / "requests.jsonl").read_text().splitlines()):
+        request = json.loads(line)
+        assert (request["method"], request["url"]) == ("POST", "/v1/chat/completions")
+        assert request["body"]["structured_outputs"] == {"choice": NAMES}
+        name = request["body"]["messages"][-1]["content"].split("\n")[1].split()[0]
+        choice = {"index": 0, "message": {"role": "assistant", "content": name}, "finish_reason": "stop"}
+        response = {"status_code": 200, "request_id": "x", "body": {"model": "m", "choices": [choice]}}
+        if number < leave_out:
+            response = {"status_code": 500, "request_id": "x", "body": None}
+        out.append({"id": f"vllm-{number}", "custom_id": request["custom_id"], "response": response, "error": None})
+    (folder / "replies.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in reversed(out)))
+    return len(out)
+
+
+def test_batches_as_files_need_no_server(server: Batches, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = command(tmp_path, server, 60)[:-3]
+    files = tmp_path / "batch"
+    arguments[arguments.index("--model") + 1] = f"run-batch:{files}#m"
+
+    def run() -> int:
+        with pytest.raises(SystemExit) as done:
+            main(arguments)
+        return int(done.value.code or 0)
+
+    assert run() == 3
+    said = capsys.readouterr().err
+    assert f"60 requests are in {files / 'requests.jsonl'}; answer them with: vllm run-batch -i " in said
+    assert "--model m; then the same command goes on" in said
+    assert not (tmp_path / "labels.jsonl").exists()
+    assert answer_file(files, leave_out=4) == 60
+
+    assert run() == 3
+    made = [json.loads(line) for line in (tmp_path / "labels.jsonl").read_text().splitlines()]
+    assert Counter(row["status"] for row in made) == {"ok": 56, "failed": 4}
+    assert "Stopped early: 4 requests are in" in capsys.readouterr().err
+    assert answer_file(files) == 4
+    assert run() == 0
+    labels(tmp_path, 60)
+    (files / "replies.jsonl").write_text("{")
+    assert run() == 1
+    assert "does not hold the replies of a batch" in capsys.readouterr().err
+    (files / "replies.jsonl").unlink()
+    assert run() == 0, "the journal has them all"
+    assert server.direct == 0
+
+
 def test_only_servers_have_a_batch_api(server: Batches, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = command(tmp_path, server, 1)
     arguments[arguments.index("--model") + 1] = "hf:folder"
