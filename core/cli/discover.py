@@ -78,6 +78,7 @@ def command(
     DATA is a file, a datasets folder, - for standard input, or sample:support.
     """
     from labelspace.data import read_records
+    from labelspace.errors import ConfigError
     from labelspace.progress import note
 
     records = read_records(data, text_column=text_column, label_column=label_column, id_column=id_column)
@@ -112,7 +113,10 @@ def command(
     if out == "-":
         click.echo(space.to_yaml(), nl=False)
     else:
-        space.save(out)
+        try:
+            space.save(out)
+        except OSError as error:
+            raise ConfigError(f"{out}: can't be written: {error.strerror}; name another file with --out") from error
     for line in _lines(space, sizes):
         note(line)
     blank = sum(not text.strip() for text in texts)
