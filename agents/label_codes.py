@@ -166,6 +166,9 @@ class ByCode:
 
     async def _find_a_way(self, engine: Engine, records: Iterable[Record]) -> Iterable[Record]:
         """Ask about the first record: if the reply has no log-probabilities, no other will."""
+        if getattr(engine.model, "together", None) is not None:  # one call of a batch may take hours
+            self._way = "logprobs"
+            return records
         left = iter(records)
         loop = asyncio.get_running_loop()
         first = await loop.run_in_executor(None, lambda: list(islice(left, 1)))
