@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sized
 from contextlib import aclosing
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -231,12 +230,16 @@ class Labeler:
         remark = outcome.reason
         if remark is None and len(record.text) > self._max_chars:
             remark = f"{len(record.text):,} characters long: only {self._max_chars:,} were read, from both ends"
-        made = Prediction(
-            record.id, answer.labels, scores=answer.scores, reason=remark, rationale=answer.rationale, source=source
+        return Prediction(
+            record.id,
+            answer.labels,
+            answer.scores,
+            None if answer.none_fits else answer.confidence,
+            "abstained" if answer.none_fits else "ok",
+            FITS_NOWHERE if answer.none_fits else remark,
+            answer.rationale,
+            source=source,
         )
-        if answer.none_fits:
-            return replace(made, status="abstained", reason=FITS_NOWHERE)
-        return replace(made, confidence=answer.confidence)
 
 
 _END: Any = object()

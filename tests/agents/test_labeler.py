@@ -264,6 +264,20 @@ def test_a_rerun_asks_nothing(tmp_path: Path) -> None:
         label([], ["a", "b", "d"], journal=journal)
 
 
+def test_closed_it_gives_what_the_journal_has_and_asks_nothing(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.sqlite"
+    first = label(["Refund", "Late parcel"], ["a", "b"], journal=journal)
+    made = label([], ["new", "b", "", "a"], journal=journal, closed="the server is away")
+    assert [(one.label, one.reason) for one in made] == [
+        (None, "not asked: the server is away"),
+        ("Late parcel", None),
+        (None, EMPTY_TEXT),
+        ("Refund", None),
+    ]
+    assert [one.status for one in made] == ["failed", "ok", "abstained", "ok"]
+    assert dict(made[3].source) == dict(first[0].source)
+
+
 def test_a_users_prompt_is_used(tmp_path: Path) -> None:
     source = load_prompt("label").source.replace("You are a careful annotator.", "Sort.")
     (tmp_path / "label.jinja").write_text(source)
