@@ -1,7 +1,7 @@
 """Trained models on disk: a folder of safetensors and JSON, which appears whole or not at all.
 
     model.json         format, versions, head, label space, embedder, and a card: data, settings, metrics
-    model.safetensors  the tensors of the head, and of TF-IDF where that is its embedder
+    model.safetensors  the tensors of the head, and of TF-IDF where that is its embedder or stands beside it
     vocabulary.json    the terms of TF-IDF
 
 Nothing in it is ever executed on loading.
@@ -22,6 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from labelspace.embed import Embedder, cache_folder, load_embedder
+from labelspace.embed.joined import WithWords
+from labelspace.embed.tfidf import TfidfEmbedder
 from labelspace.errors import DataError, LabelspaceError
 from labelspace.finetune.classifier import HeadClassifier
 from labelspace.finetune.linear import LinearHead
@@ -48,7 +50,6 @@ def save_model(folder: str | Path, head: LinearHead, space: LabelSpace, card: Ma
     from safetensors.numpy import save
 
     from labelspace import __version__
-    from labelspace.embed.tfidf import TfidfEmbedder
 
     HeadClassifier(head, space)  # refuses what does not fit
     folder = Path(folder).resolve()  # so that "." has a name
@@ -58,8 +59,9 @@ def save_model(folder: str | Path, head: LinearHead, space: LabelSpace, card: Ma
     tensors = {f"head.{name}": tensor for name, tensor in tensors.items()}
     embedder: dict[str, Any] = {"spec": head.fitted_embedder.name}
     files: dict[str, bytes] = {}
-    if isinstance(head.fitted_embedder, TfidfEmbedder):
-        own, vocabulary = head.fitted_embedder.to_tensors()
+    words = head.fitted_embedder.words if isinstance(head.fitted_embedder, WithWords) else head.fitted_embedder
+    if isinstance(words, TfidfEmbedder):
+        own, vocabulary = words.to_tensors()
         tensors |= {f"embedder.{name}": tensor for name, tensor in own.items()}
         files[VOCABULARY] = _json(vocabulary)
     files[TENSORS] = save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
@@ -104,14 +106,16 @@ def load_classifier(
         vocabulary = _checked(folder, VOCABULARY, data["sha256"]) if VOCABULARY in data["sha256"] else None
         tensors = _tensors(folder, data["sha256"])
         space = LabelSpace.from_data(data["space"])
-        if embedder is None and vocabulary is not None:
-            from labelspace.embed.tfidf import TfidfEmbedder
-
-            loaded: Embedder = TfidfEmbedder.from_tensors(_under("embedder", tensors), json.loads(vocabulary))
-        elif embedder is None or isinstance(embedder, str):
-            loaded = load_embedder(embedder or data["embedder"]["spec"], cache=cache_folder() if cached else None)
+        words = None
+        if vocabulary is not None:
+            words = TfidfEmbedder.from_tensors(_under("embedder", tensors), json.loads(vocabulary))
+        spec = embedder or data["embedder"]["spec"]
+        if words is not None and spec == words.name:
+            loaded: Embedder = words
         else:
-            loaded = embedder
+            loaded = load_embedder(spec, cache=cache_folder() if cached else None) if isinstance(spec, str) else spec
+            if words is not None:
+                loaded = WithWords(loaded, words, float(data["head"]["words"]))
         head = LinearHead.from_tensors(_under("head", tensors), data["head"], loaded)
         about = {"model": folder.name, "head": data["head"]["kind"], "embedder": loaded.name}
         return HeadClassifier(head, space, source=about)

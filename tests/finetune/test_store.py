@@ -147,8 +147,23 @@ def test_an_embedder_that_has_moved_can_be_named(tmp_path: Path) -> None:
         def embed(self, texts):
             return np.array([[text.count(letter) for letter in "abc"] for text in texts], np.float32)
 
-    head = LinearHead(Letters()).fit(["a", "b", "c"] * 4, LABELS[:12])
+    head = LinearHead(Letters(), words=0).fit(["a", "b", "c"] * 4, LABELS[:12])
     save_model(tmp_path / "model", head, SPACE)
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["model.json", "model.safetensors"]
     loaded = load_classifier(tmp_path / "model", embedder=Letters())
     assert [one.label for one in loaded.predict(["aa", "b", "cc"])] == ["money", "delivery", "account"]
+
+
+def test_words_beside_an_embedder_are_kept(tmp_path: Path) -> None:
+    class Letters:
+        name = "st:letters"
+
+        def embed(self, texts):
+            return np.array([[text.count(letter) for letter in "abc"] for text in texts], np.float32)
+
+    texts = ["a parcel", "b money", "c account"] * 4
+    head = LinearHead(Letters()).fit(texts, LABELS[:12])
+    save_model(tmp_path / "model", head, SPACE)
+    loaded = load_classifier(tmp_path / "model", embedder=Letters())
+    found = np.array([[one.scores[name] for name in head.classes_] for one in loaded.predict(texts)])
+    np.testing.assert_allclose(found, head.predict_proba(texts), atol=1e-6)
