@@ -106,6 +106,7 @@ def main(config: ToolsTableConfig) -> Rows:
     frozen = Fusion.of([stages[name] for name in FUSED], weighing)
     measure("fusion, frozen encoder", frozen)
 
+    (config.out / "table.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     # 4. With a fine-tuned encoder: alone, its nearest usages, and everything together.
     for seed in config.seeds:
         tuned = _tuned(config, tools, compose(train, rounds=config.rounds, share=config.composed, seed=seed), seed)
@@ -119,8 +120,8 @@ def main(config: ToolsTableConfig) -> Rows:
         weights = zip((stage.name for stage in fusion.stages), fusion.weights, strict=True)
         note(f"seed {seed}: " + ", ".join(f"{name} {weight:.2f}" for name, weight in weights))
         measure("fusion, tuned encoder", fusion)
+        (config.out / "table.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
-    (config.out / "table.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     click.echo(table(rows, sets, config.ks))
     return rows
 
