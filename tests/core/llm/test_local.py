@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -110,10 +111,8 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
         ask(tmp_path, [])
 
 
-def test_vllm_is_named_where_it_is_missing(tmp_path: Path) -> None:
-    pytest.importorskip("importlib")
-    if __import__("importlib.util").util.find_spec("vllm") is not None:
-        pytest.skip("vLLM is installed")
+def test_vllm_is_named_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", None)  # importing it fails, also where it is installed
 
     async def work() -> None:
         async with Engine(connect(f"vllm:{tmp_path}")):
