@@ -5,7 +5,7 @@
 Scores are written to a file first and read back memory-mapped. Ours runs in this process; cleanlab
 (if it is installed) in another, with its own worker processes, on the same file. The flags must be equal.
 
-Prints (two busy CPU cores; 4 s and 22 s on idle ones):
+Prints (two CPU cores, busy with other work as well):
     ours         10.3 s   0.96 GB   83,938 flagged
     cleanlab     64.3 s   2.68 GB   flags equal: True
     6.3 times as fast
