@@ -39,7 +39,7 @@ def test_the_number_of_clusters_follows_from_the_data(clusters, each):
 
 
 def test_two_levels_find_groups_of_clusters():
-    rows, gold, top = blobs(clusters=32, each=30, noise=0.1, tops=4, width=48)
+    rows, gold, top = blobs(clusters=24, each=20, noise=0.1, tops=4, width=48)
     found = cluster(rows, levels=2)
     assert normalized_mutual_info_score(gold, found.leaf) > 0.9
     assert normalized_mutual_info_score(top, found.top) > 0.8
@@ -48,7 +48,7 @@ def test_two_levels_find_groups_of_clusters():
 
 @pytest.mark.parametrize("most", [2, 7, 1000])
 def test_the_number_can_be_capped(most):
-    rows, _, _ = blobs(clusters=12, each=40)
+    rows, _, _ = blobs(clusters=12, each=20)
     found = cluster(rows, max_labels=most)
     assert found.count <= most
     assert sorted(set(found.leaf.tolist())) == list(range(found.count))
@@ -57,7 +57,7 @@ def test_the_number_can_be_capped(most):
 
 
 def test_the_same_seed_gives_the_same_clusters():
-    rows, _, _ = blobs(clusters=8, each=30, noise=0.4)
+    rows, _, _ = blobs(clusters=6, each=20, noise=0.4)
     first, second = cluster(rows, levels=2, seed=5), cluster(rows, levels=2, seed=5)
     np.testing.assert_array_equal(first.leaf, second.leaf)
     np.testing.assert_array_equal(first.group, second.group)
