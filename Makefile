@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 .PHONY: quickstart test check format docs house clean
 
 quickstart: .venv/.base
-	$(BIN)/labelspace run pipeline
+	$(BIN)/labelspace run pipeline max_labels=20
 
 test: .venv/.test
 	$(BIN)/python -m pytest

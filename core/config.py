@@ -56,7 +56,7 @@ def apply_overrides(data: dict[str, Any], overrides: Iterable[str]) -> dict[str,
         if not sign or not key.strip():
             raise ConfigError(f"{pair!r} is not an override; write key=value")
         try:
-            parsed = yaml.safe_load(value)
+            parsed = "-" if value == "-" else yaml.safe_load(value)  # the name of standard input, not a list
         except yaml.YAMLError as error:
             raise ConfigError(f"{pair!r}: the value is not valid YAML; quote it") from error
         *above, last = key.strip().split(".")

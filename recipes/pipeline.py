@@ -34,7 +34,7 @@ class PipelineConfig(Config):
     data: str = "sample:support"
     """Texts: a file, a datasets folder, or sample:support."""
     gold: str | None = None
-    """Records with true labels, joined by id; None takes the labels in `data`, if there are any."""
+    """Records with true labels, joined by id; None takes the labels in `data`, if any, or a sample's truth."""
     out: Path = Path("runs/pipeline")
     """Folder of the run."""
     text_column: str | None = None
@@ -150,7 +150,7 @@ def main(config: PipelineConfig) -> dict[str, Report]:
                 predicted.figures = write_predictions(predicted.path, load_classifier(trained.path), records())
 
         # 5. What labels and classifier are worth: against gold where there is some, and against each other.
-        gold = file_digest(find_source(config.gold).path or source) if config.gold else shared["data"]
+        gold = file_digest(find_source(gold_of(config)).path or source)
         inputs = {"predictions": predicted.digest, "labels": labelled.digest, "held_out": config.held_out}
         inputs |= {"gold": gold, "columns": columns, "seed": config.seed}
         with run.stage("evaluate", inputs, output="reports") as evaluated:
@@ -165,6 +165,11 @@ def main(config: PipelineConfig) -> dict[str, Report]:
     return reports
 
 
+def gold_of(config: PipelineConfig) -> str:
+    """Where the true labels are; those in a sample's data are wrong here and there, on purpose."""
+    return config.gold or (f"{config.data}.truth" if config.data.startswith("sample:") else config.data)
+
+
 def compare(config: PipelineConfig, space: LabelSpace, held_out: set[str]) -> dict[str, Report]:
     """Score labels and classifier against gold, where there is gold, and against each other."""
     made = {name: list(read_predictions(config.out / f"{name}.jsonl")) for name in ("labels", "predictions")}
@@ -175,7 +180,7 @@ def compare(config: PipelineConfig, space: LabelSpace, held_out: set[str]) -> di
         if prediction.labels and prediction.record_id in held_out
     ]
     truth = read_records(
-        config.gold or config.data, label_column=config.label_column, id_column=config.id_column, needs_text=False
+        gold_of(config), label_column=config.label_column, id_column=config.id_column, needs_text=False
     )
     gold = [record for record in truth if record.labels is not None]
     reports = {}

@@ -82,7 +82,7 @@ def test_a_given_space_is_used_and_scored_by_its_names(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (("data=-",), "labelspace: a run reads its data more than once, which standard input can't; name a file"),
-        (("data=none.jsonl",), "labelspace: none.jsonl: there is no such file"),
+        (("data=none.jsonl",), "labelspace: none.jsonl: no such file"),
         (("levels=3",), "labelspace: {configs}/pipeline.yaml: levels: input should be 1 or 2, not 3"),
     ],
 )
