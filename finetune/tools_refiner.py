@@ -1,4 +1,4 @@
-"""ToolRefiner: the query's tokens and the candidates' vectors through one small encoder (arXiv 2409.02141, section 3.3).
+"""ToolRefiner: the query's tokens and the candidates' vectors through one small encoder (arXiv 2409.02141, 3.3).
 
 The first stage gives N candidates; their vectors (Tool2Vec) are projected to the encoder's width, put behind the
 query's token embeddings, and run through the encoder together, so that every candidate sees the query and

@@ -48,7 +48,7 @@ def main(config: AuditCrowdConfig) -> dict[str, float]:
     texts = [record.text for record in records]
     learned = [(names[at],) for at in shares.argmax(axis=1)]
     fold = grouped_folds(duplicate_groups(texts), learned)
-    classifier = out_of_sample(texts, learned, fold, lambda: LinearHead(config.embedder, C=5.0), names=names)
+    classifier = out_of_sample(texts, learned, fold, lambda: LinearHead(config.embedder, words=0, C=5.0), names=names)
     aided = dawid_skene(collect_votes(opinions, names, classifier=classifier.astype(np.float64)))
     smoothed = dawid_skene(votes)
     found = {

@@ -88,6 +88,6 @@ def main(config: AuditImdbConfig) -> dict[str, float]:
     results["word pairs"] = float(roc_auc_score(error, -right[reviewed]))
     results["combined"] = float(roc_auc_score(error, combined.scores[reviewed]))
     click.echo(f"{error.sum()} of {len(error)} reviewed labels are errors; AUROC inside the reviewed set:")
-    for name, value in results.items():
-        click.echo(f"{name:30}{value:.3f}")
+    for way, value in results.items():
+        click.echo(f"{way:30}{value:.3f}")
     return results

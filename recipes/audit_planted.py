@@ -15,6 +15,7 @@ not what another data set must show.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -86,7 +87,7 @@ class _Known:
     def __init__(self, texts: list[str], vectors: NDArray[np.float32]) -> None:
         self.at, self.vectors = {text: at for at, text in enumerate(texts)}, vectors
 
-    def embed(self, texts: list[str]) -> NDArray[np.float32]:
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return self.vectors[[self.at[text] for text in texts]]
 
 
@@ -119,7 +120,7 @@ def _measure(
         texts,
         labels,
         fold,
-        lambda: LinearHead(_Known(texts, vectors), multi_label=several, C=5.0, calibrate=False),
+        lambda: LinearHead(_Known(texts, vectors), words=0, multi_label=several, C=5.0, calibrate=False),
         names=names,
         multi_label=several,
     )

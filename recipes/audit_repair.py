@@ -64,7 +64,7 @@ def main(config: AuditRepairConfig) -> dict[str, tuple[float, float]]:
         noisy,
         LabelSpace.of(names),
         embedder=embedder,
-        make_head=lambda: LinearHead(embedder, C=5.0, calibrate=False),
+        make_head=lambda: LinearHead(embedder, words=0, C=5.0, calibrate=False),
         seed=config.seed,
     )
     flags = found.flags
@@ -76,7 +76,7 @@ def main(config: AuditRepairConfig) -> dict[str, tuple[float, float]]:
     truth, texts = [record.label or "" for record in test], [record.text for record in test]
     click.echo(f"{'trained on':26}{'records':>9}{'corrected test':>16}{'original test':>15}")
     for name, (kept, labels, weights) in _variants(found, given, flags, names, config.seed).items():
-        head = LinearHead(embedder, C=5.0, calibrate=False)
+        head = LinearHead(embedder, words=0, C=5.0, calibrate=False)
         head.fit([train[at].text for at in kept], [labels[at] for at in kept], weights[kept].tolist())
         said = np.array(head.predict(texts), object)
         results[name] = float(np.mean(said == np.array(truth, object))), float(np.mean(said == np.array(shown, object)))

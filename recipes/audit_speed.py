@@ -72,7 +72,7 @@ def main(config: AuditSpeedConfig) -> dict[str, float]:
     said = subprocess.run(
         [sys.executable, "-c", REFERENCE, str(config.out), config.filter_by], check=True, capture_output=True, text=True
     ).stdout.split()
-    results["cleanlab"], peak = float(said[-2]), float(said[-1])
+    results["cleanlab"], peak = float(said[-2]), int(float(said[-1]))
     equal = np.array_equal(np.load(config.out / "reference.npy"), flags)
     click.echo(f"cleanlab  {results['cleanlab']:7.1f} s {peak / 1e9:6.2f} GB   flags equal: {equal}")
     click.echo(f"{results['cleanlab'] / results['ours']:.1f} times as fast")

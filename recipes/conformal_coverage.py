@@ -261,6 +261,7 @@ def fit(config: ConformalCoverageConfig, train: list[Record], *, embedder: str) 
     head = LinearHead(
         embedder if embedder == "tfidf" else load_embedder(embedder, cache=cache_folder()),
         multi_label=several,
+        words=0,
         seed=config.seed,
     )
     return head.fit(texts_of(rows), [record.labels or () if several else str(record.label) for record in rows])

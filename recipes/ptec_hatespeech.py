@@ -104,7 +104,7 @@ def over_embeddings(method: str, split: dict[str, list[Record]], config: PtecHat
     embedder = load_embedder(config.base if Path(config.base).is_dir() else f"st:{config.base}")
     train, test = split["train"], split["test"]
     if method == "linear":
-        head = LinearHead(embedder, multi_label=True, seed=config.seeds[0])
+        head = LinearHead(embedder, words=0, multi_label=True, seed=config.seeds[0])
         head.fit(texts(train), gold(train))
         return macro(test, head.predict(texts(test)))
     known, dev, asked = (embedder.embed(texts(split[name])) for name in ("train", "dev", "test"))

@@ -45,7 +45,7 @@ class ToolsSpeedConfig(Config):
 
 def main(config: ToolsSpeedConfig) -> dict[str, float]:
     """Draw, time, print."""
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unused-ignore]
 
     vectors, queries = draw(config)
     figures = {}

@@ -111,7 +111,8 @@ class ScreenedIndex:
     def _reached(self, places: Places, query: Vectors, k: int) -> np.float32:
         """A score that k vectors surely reach: the k-th best at these places."""
         scores: Vectors = self.vectors.take(places, axis=0) @ query
-        return np.float32(np.partition(scores, -k)[-k])
+        best: np.float32 = np.partition(scores, -k)[-k]
+        return best
 
 
 def _best_of_blocks(scores: Vectors, count: int) -> Places:

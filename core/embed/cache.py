@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
+
 from labelspace.embed.base import Pretrained, Vectors, spread
 from labelspace.errors import ConfigError
 from labelspace.progress import Progress

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+
 from labelspace.embed.base import Vectors, spread, unit_rows
 from labelspace.errors import ConfigError, ModelError
 

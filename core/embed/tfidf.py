@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from labelspace.embed.base import Vectors, spread, unit_rows
 from labelspace.errors import ConfigError, DataError
 
