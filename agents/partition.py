@@ -256,7 +256,8 @@ def _merge(vectors: npt.NDArray[np.float32], labels: Labels, count: int) -> Labe
     owner = np.arange(len(sizes))
     for _, one, two in sorted(merges)[: max(0, len(sizes) - count)]:
         owner[owner == owner[two]] = owner[one]
-    return np.unique(owner[labels], return_inverse=True)[1].astype(np.int64)
+    merged: Labels = np.unique(owner[labels], return_inverse=True)[1].astype(np.int64)
+    return merged
 
 
 def _group(vectors: npt.NDArray[np.float32], labels: Labels, rng: np.random.Generator) -> Labels:

@@ -85,7 +85,9 @@ def _write(config: AuditSpeedConfig) -> None:
     n, k = config.records, config.labels
     true = generator.integers(0, k, n)
     labels = np.where(generator.random(n) < 0.08, generator.integers(0, k, n), true)
-    scores = np.lib.format.open_memmap(config.out / "scores.npy", "w+", np.float64, (n, k))
+    scores = np.lib.format.open_memmap(  # type: ignore[no-untyped-call,unused-ignore]
+        config.out / "scores.npy", "w+", np.float64, (n, k)
+    )
     for start in range(0, n, 20_000):
         part = true[start : start + 20_000]
         logits = 1.2 * generator.normal(size=(len(part), k))

@@ -69,7 +69,7 @@ def _score(
     if shift is not None:
         piece = piece - shift + shift.max()
         piece = piece / piece.sum(axis=1, keepdims=True)
-    given = piece[at, y]
+    given: Floats = piece[at, y]
     if score == "self_confidence":
         return given
     if score == "normalized_margin":

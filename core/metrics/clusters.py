@@ -168,7 +168,8 @@ def ari_of(draw: Draw) -> FloatArray:
     expected = in_gold * in_clusters / every
     room = (in_gold + in_clusters) / 2 - expected
     # Without room both are one cluster, or both are all singletons: the partitions are the same.
-    return np.divide(together - expected, room, out=np.ones_like(room), where=np.abs(room) > 1e-12)
+    found: FloatArray = np.divide(together - expected, room, out=np.ones_like(room), where=np.abs(room) > 1e-12)
+    return found
 
 
 def purity_of(draw: Draw, *, inverse: bool = False) -> FloatArray:
