@@ -209,7 +209,10 @@ def test_ctrl_c_keeps_what_is_paid_and_says_how_to_go_on(files: Path, chat_serve
     judge = Judge(delay=0.05)
     address = chat_server(judge)
     write_rows(files / "texts.jsonl", ({"id": f"r{n}", "text": f"{NAMES[n % 3]} thing {n}"} for n in range(300)))
-    command = [sys.executable, "-c", "from labelspace.cli import main; main()", "label", str(files / "texts.jsonl")]
+    # A background job of a shell ignores Ctrl-C, and its children would too.
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    program += "from labelspace.cli import main; main()"
+    command = [sys.executable, "-c", program, "label", str(files / "texts.jsonl")]
     command += ["--space", str(files / "space.yaml"), "--out", str(files / "labels.jsonl")]
     command += ["--model", f"{address}#tiny", "--concurrency", "4"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)

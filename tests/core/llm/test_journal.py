@@ -208,7 +208,8 @@ def test_salvage_says_what_it_did(tmp_path: Path) -> None:
 
 
 CLIENT = """
-import asyncio, sys
+import asyncio, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
 from labelspace.errors import LabelspaceError
 from labelspace.llm import Engine, Request
 
