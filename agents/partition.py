@@ -42,6 +42,8 @@ _SMOOTHINGS = 2
 """Times that each vector moves halfway to the mean of its neighbours."""
 _MOVES = 2
 """Times that each text moves to the nearest cluster."""
+_GROUPINGS = 30
+"""Attempts at groups, of which the one of the highest modularity is kept."""
 _VOTES = 3
 """Clusters that each text names as its next nearest, where there are enough to choose from."""
 
@@ -268,14 +270,17 @@ def _group(vectors: npt.NDArray[np.float32], labels: Labels, rng: np.random.Gene
     alone = np.full(size, -1, dtype=np.int64)
     if size < 4:
         return alone
-    likeness = vectors @ centroids(vectors, labels).T
+    # What all texts share would blur which clusters are nearest.
+    own = vectors - vectors.mean(axis=0)
+    own /= np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-9)
+    likeness = own @ centroids(own, labels).T
     likeness[np.arange(len(labels)), labels] = -np.inf
     votes = min(_VOTES, max(1, size // 8))
     named = np.argpartition(-likeness, votes - 1, axis=1)[:, :votes]
     weights = np.maximum(np.take_along_axis(likeness, named, axis=1), 0)
     graph = csr_matrix((weights.ravel(), (np.repeat(labels, votes), named.ravel())), shape=(size, size))
     graph = (graph + graph.T).tocsr()
-    attempts = [communities(graph, [1.0], rng)[0] for _ in range(10)]
+    attempts = [communities(graph, [1.0], rng)[0] for _ in range(_GROUPINGS)]
     groups = max(attempts, key=lambda attempt: modularity(graph, attempt))
     members = np.bincount(groups)
     if (members > 1).sum() < 2:
