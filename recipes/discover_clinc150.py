@@ -14,7 +14,7 @@ Settled on clinc150's dev texts and the train texts of banking77, metatool and b
 though: a first version, good on all of those, fell behind K-means on the intents here with the
 encoder, and its cure (merging by Ward's criterion, moving texts to the nearest cluster) was checked here too.
 
-Expected on two cores, in half an hour (NMI, ARI, number found, seconds for both levels):
+Expected on two cores, in ten minutes (NMI, ARI, number found, seconds for both levels):
                                    all-MiniLM-L6-v2             tfidf
     intent  labelspace             0.911  0.752   157   23      0.794  0.498   248   22
             K-means, told          0.901  0.715   150   21      0.749  0.428   150   14
@@ -25,7 +25,7 @@ Expected on two cores, in half an hour (NMI, ARI, number found, seconds for both
             BERTopic, told         0.465  0.265    10           0.127  0.011    10
             BERTopic, all placed   0.538  0.304    10           0.148  0.010    10
 With TF-IDF, BERTopic's 383 topics have the higher NMI: they are purer, and split more intents.
-K-means has luckier seeds: the best of six for domains with the encoder reached 0.553 and 0.412.
+Seeds of K-means differ: the best of six for domains with the encoder reached 0.553 and 0.412.
 """
 
 from __future__ import annotations
