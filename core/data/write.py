@@ -18,7 +18,7 @@ from labelspace.data.files import create
 from labelspace.data.values import to_json
 from labelspace.errors import DataError
 
-WRITTEN = ".jsonl, .csv, .tsv (each also with .gz), .parquet, or - for standard output"
+WRITTEN = ".jsonl, .csv, .tsv, .txt (each also with .gz), .parquet, NAME/ for `datasets`, or - for standard output"
 
 
 class Encoder(Protocol):
@@ -40,8 +40,9 @@ class Encoder(Protocol):
 class RowWriter:
     """Writes rows one at a time, to any format that `read_records` reads.
 
-    The format follows the name: .jsonl, .csv, .tsv, each also with .gz, .parquet, or "-" for JSONL on
-    standard output, where each row goes out at once. A file is written beside its final name and
+    The format follows the name: .jsonl, .csv, .tsv, .txt, each also with .gz, .parquet, "NAME/" for a folder
+    that `datasets` loads, or "-" for JSONL on standard output, where each row goes out at once. A .txt
+    gets the texts alone, one a line, with line breaks as blanks. A file is written beside its final name and
     renamed at the end; after an error or Ctrl-C nothing is left, and a file of that name stays as it was.
 
     Rows may have different keys: a column that first appears late gets its place in CSV and Parquet too.
@@ -72,11 +73,17 @@ class RowWriter:
         suffixes = [suffix.lower() for suffix in self._path.suffixes]
         self._packed = suffixes[-1:] == [".gz"]
         self._form = "".join(suffixes[-1 - self._packed :][:1]).replace(".ndjson", ".jsonl")
-        if is_folder:
+        if self.shown.endswith(("/", os.sep)):
+            self._is_file, self._form, self._packed = True, "dataset", False
+            if self._path.exists() and not (self._path / "state.json").is_file():
+                raise DataError("is there already and is no datasets folder", path=self.shown, advice="name another")
+        elif is_folder:
             raise DataError("it is a folder", path=self.shown, advice=f"name a file: {WRITTEN}")
         if not self._is_file:
             self._form, self._packed = ".jsonl", False
-        elif self._form not in (".jsonl", ".csv", ".tsv", ".parquet") or (self._packed and self._form == ".parquet"):
+        elif self._form not in (".jsonl", ".csv", ".tsv", ".txt", ".parquet", "dataset") or (
+            self._packed and self._form == ".parquet"
+        ):
             raise DataError("can't write this format", path=self.shown, advice=f"known are: {WRITTEN}")
         self._encoder: Encoder | None = None
         self._part = self._path
@@ -124,11 +131,14 @@ class RowWriter:
         try:
             whole = self._encoder.finish() or self._part
             if self._is_file:
-                with whole.open("rb") as file:
-                    os.fsync(file.fileno())
                 target = Path(os.path.realpath(self._path))  # a link stays a link
-                with suppress(OSError):
-                    shutil.copymode(target, whole)  # of the file that it replaces, if there is one
+                if whole.is_dir():
+                    shutil.rmtree(target, ignore_errors=True)
+                else:
+                    with whole.open("rb") as file:
+                        os.fsync(file.fileno())
+                    with suppress(OSError):
+                        shutil.copymode(target, whole)  # of the file that it replaces, if there is one
                 whole.replace(target)
         except BrokenPipeError:
             raise
@@ -151,6 +161,12 @@ class RowWriter:
 
             self._part.touch(exist_ok=False)
             return ParquetRows(self._part)
+        if self._form == "dataset":
+            from labelspace.data.folder import FolderRows
+
+            return FolderRows(self._part)
+        if self._form == ".txt":
+            return Texts(create(self._part, packed=self._packed), own=True)
         if self._form == ".jsonl":
             return Lines(create(self._part, packed=self._packed), own=True)
         from labelspace.data.delimited import DelimitedRows
@@ -164,7 +180,10 @@ class RowWriter:
                 self._encoder.close()
         if self._part != self._path:
             for left in self._part.parent.glob(f"{glob.escape(self._part.name)}*"):
-                left.unlink(missing_ok=True)
+                if left.is_dir():
+                    shutil.rmtree(left)
+                else:
+                    left.unlink(missing_ok=True)
 
     def _cannot_write(self, error: OSError | ValueError) -> DataError:
         advice = {
@@ -206,6 +225,14 @@ class Lines:
         """Close the file if it is our own."""
         if self._own:
             self._file.close()
+
+
+class Texts(Lines):
+    """Texts alone, one a line."""
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Write the text of a row on one line."""
+        self._file.write(" ".join(str(row.get("text") or "").splitlines()).encode("utf-8", "replace") + b"\n")
 
 
 def write_rows(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> int:

@@ -20,7 +20,7 @@ from labelspace.data import RowWriter, write_rows
 from labelspace.errors import DataError
 
 FORMATS = [".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".tsv", ".parquet"]
-WRITTEN = ".jsonl, .csv, .tsv (each also with .gz), .parquet, or - for standard output"
+WRITTEN = ".jsonl, .csv, .tsv, .txt (each also with .gz), .parquet, NAME/ for `datasets`, or - for standard output"
 
 
 def rows_until(stop: type[BaseException]) -> Iterator[dict[str, int]]:
@@ -135,7 +135,7 @@ def test_values_in_parquet(tmp_path: Path) -> None:
     assert third["n"] == 0.5
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a", "a.parquet.gz", "a.xlsx", "a.gz", ".jsonl"])
+@pytest.mark.parametrize("name", ["a.text", "a", "a.parquet.gz", "a.xlsx", "a.gz", ".jsonl"])
 def test_formats_that_are_not_written(name: str, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         RowWriter(tmp_path / name)
