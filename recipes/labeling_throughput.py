@@ -7,24 +7,24 @@ A server on loopback, in a process of its own, answers every request with the sa
 the order and the retries; `labeler` our prompt, constrained choices and log-probabilities as well;
 `replay` is the labeler once more over its journal: it asks nothing.
 
-Prints (2,000 rows, two CPU cores that others were using too, 20 s; compare within one run):
+Prints (2,000 rows, two idle CPU cores, 10 s; compare within one run):
     latency in flight  system          rows/s  of bare  CPU ms/row
-       0 ms        64  bare aiohttp     1,908     1.00        0.18
-       0 ms        64  engine           1,980     1.04        0.16
-       0 ms        64  labeler          1,640     0.86        0.19
-       0 ms        64  replay           7,569     3.97        0.05
-       0 ms       256  bare aiohttp     2,187     1.00        0.14
-       0 ms       256  engine           1,708     0.78        0.19
-       0 ms       256  labeler          1,382     0.63        0.24
-       0 ms       256  replay           9,267     4.24        0.04
-      50 ms        64  bare aiohttp       993     1.00        0.15
-      50 ms        64  engine             952     0.96        0.22
-      50 ms        64  labeler            938     0.94        0.25
-      50 ms        64  replay          11,153    11.23        0.04
-      50 ms       256  bare aiohttp     1,973     1.00        0.16
-      50 ms       256  engine           1,342     0.68        0.22
-      50 ms       256  labeler          1,263     0.64        0.25
-      50 ms       256  replay           7,974     4.04        0.06
+       0 ms        64  bare aiohttp     7,009     1.00        0.14
+       0 ms        64  engine           7,834     1.12        0.13
+       0 ms        64  labeler          6,352     0.91        0.15
+       0 ms        64  replay          24,819     3.54        0.04
+       0 ms       256  bare aiohttp     8,362     1.00        0.11
+       0 ms       256  engine           7,085     0.85        0.14
+       0 ms       256  labeler          5,272     0.63        0.18
+       0 ms       256  replay          29,625     3.54        0.03
+      50 ms        64  bare aiohttp     1,180     1.00        0.14
+      50 ms        64  engine           1,065     0.90        0.15
+      50 ms        64  labeler          1,108     0.94        0.22
+      50 ms        64  replay          16,871    14.30        0.03
+      50 ms       256  bare aiohttp     3,495     1.00        0.14
+      50 ms       256  engine           3,072     0.88        0.16
+      50 ms       256  labeler          3,166     0.91        0.20
+      50 ms       256  replay          16,946     4.85        0.03
 """
 
 from __future__ import annotations
