@@ -1,1 +1,1 @@
-"""To be filled."""
+"""Loops over texts, with a language model or without: discovery, labeling, audit, tool retrieval."""

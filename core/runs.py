@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from labelspace.errors import ConfigError
+from labelspace.locks import lock_exclusively
 from labelspace.progress import note
 
 STATE = "run.json"
@@ -66,7 +67,7 @@ class RunFolder:
         except OSError as error:
             raise ConfigError(f"{self.path}: can't be used as a run folder: {error.strerror}") from error
         try:
-            _lock_exclusively(self._lock)
+            lock_exclusively(self._lock)
         except OSError:
             os.close(self._lock)
             raise ConfigError(
@@ -146,19 +147,3 @@ class Stage:
         }
         self.run.save()
         note(f"{self.name}: done in {self.figures['seconds']:.1f} s ({self.path})")
-
-
-def _lock_exclusively(descriptor: int) -> None:
-    """Lock an open file until this process closes it or dies.
-
-    Raises:
-        OSError: Another process holds the lock.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-    else:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

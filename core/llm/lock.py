@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from labelspace.errors import JournalError
+from labelspace.locks import lock_exclusively
 
 BALLAST = 1 << 20
 """Bytes that the lock file occupies: freed when the disk is full, so that paid replies can still be written."""
@@ -38,7 +39,7 @@ class FileLock:
                 "name a file in a folder that you can write"
             ) from error
         try:
-            _lock(descriptor)
+            lock_exclusively(descriptor)
         except OSError:
             holder = os.read(descriptor, 20).split(b"\0")[0].strip()
             os.close(descriptor)
@@ -68,16 +69,3 @@ class FileLock:
             self.drop_ballast()
             os.close(self._descriptor)
             self._descriptor = None
-
-
-if os.name == "nt":  # pragma: no cover - not run here
-    import msvcrt
-
-    def _lock(descriptor: int) -> None:
-        os.lseek(descriptor, BALLAST, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-else:
-    import fcntl
-
-    def _lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
