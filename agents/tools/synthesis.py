@@ -29,8 +29,6 @@ from labelspace.prompts import load_prompt
 ALIKE = 0.7
 """Share of words that two requests have in common from which on the later is dropped as a copy."""
 SHOWN_EXAMPLES = 3
-TIRED = 5
-"""Tries at a tool, for each usage that it lacks, after which it is given up."""
 
 
 @dataclass
@@ -93,6 +91,7 @@ class UsageWriter:
         journal: str | Path | None = None,
         seed: int = 0,
         batch: int = 32,
+        patience: int = 5,
         engine: Mapping[str, Any] | None = None,
     ) -> None:
         """Say how to write; nothing is asked yet.
@@ -109,11 +108,13 @@ class UsageWriter:
             journal: SQLite file that keeps every reply: the same call goes on after a stop.
             seed: Of what is drawn.
             batch: Requests written before what was accepted is shown as examples.
+            patience: Tries at a tool, for each usage that it shall have, after which it is given up.
             engine: Further settings of the `Engine`: budget, concurrency, rpm, ...
         """
         self.tools, self.model, self.tally = tools, model, Tally()
         self._shown, self._counts = min(shown, len(tools)), tuple(min(count, len(tools)) for count in counts)
-        self._temperature, self._language, self._seed, self._batch = temperature, language, seed, batch
+        self._temperature, self._language, self._seed = temperature, language, seed
+        self._batch, self._patience = batch, patience
         self._engine = {**(engine or {}), "journal": journal}
         names = ("tools_instruct", "tools_polish", "tools_judge")
         self._instruct, self._polish, self._judge = (load_prompt(name, folder=prompts) for name in names)
@@ -149,7 +150,7 @@ class UsageWriter:
         number = 0
         async with Engine(self.model, **self._engine) as engine:
             while True:
-                lacking = [n for n in self.tools.names if have[n] < each and tries[n] < TIRED * each]
+                lacking = [n for n in self.tools.names if have[n] < each and tries[n] < self._patience * each]
                 if not lacking:
                     break
                 draw.shuffle(lacking)
@@ -169,7 +170,8 @@ class UsageWriter:
     def _idea(self, name: str, pool: Sequence[str], draw: random.Random, number: int) -> Idea:
         """A tool with tools near it, of which a part is drawn, so that the company changes."""
         at = self.tools.names.index(name)
-        near = np.argsort(-(self._vectors @ self._vectors[at]), kind="stable")
+        # Rounded, so that tools at equal distance come in the same order on every machine.
+        near = np.argsort(-np.round(self._vectors @ self._vectors[at], 5), kind="stable")
         company = [int(i) for i in near if i != at][: 3 * (self._shown - 1)]
         shown = [at, *draw.sample(company, min(self._shown - 1, len(company)))]
         draw.shuffle(shown)
