@@ -1,8 +1,9 @@
 """Send records to where people review them, and read their decisions back: Label Studio, Argilla, CSV.
 
 What goes out is a blinded sample sheet or a list of suspicious records; what comes back is a filled-in
-sheet, whatever tool it was filled in with. JSON formats are those of Label Studio's import and export
-and of Argilla 2 (`dataset.records.from_json`, `to_json`).
+sheet, whatever tool it was filled in with. The formats are those of Label Studio (imports tasks; exports
+JSON, JSON-MIN, CSV and TSV; checked against label-studio-sdk 2.1.2) and of Argilla (`Settings.from_json`,
+`records.from_json`, `records.to_json`; checked against argilla 2.8.0).
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 from xml.sax.saxutils import quoteattr
 
-from labelspace.data import read_records, write_rows
+from labelspace.data import find_source, write_rows
+from labelspace.data.rows import read_rows
 from labelspace.errors import DataError
 from labelspace.space import LabelSpace
 
 Form = Literal["csv", "label-studio", "argilla"]
 FORMS: tuple[Form, ...] = get_args(Form)
 QUESTION = "correct_label"
+RECORD_ID = "record_id"
+"""Name of our id in Label Studio, which overwrites a field `id` with its own number in JSON-MIN."""
 
 
 def write_sheet(path: str | Path, rows: Sequence[Mapping[str, Any]], *, form: Form, space: LabelSpace) -> None:
@@ -53,7 +57,7 @@ def _present(row: Mapping[str, Any]) -> list[str]:
 
 
 def _task(row: Mapping[str, Any]) -> dict[str, Any]:
-    task: dict[str, Any] = {"data": {"id": row["id"], "text": row["text"]}}
+    task: dict[str, Any] = {"data": {RECORD_ID: row["id"], "text": row["text"]}}
     if present := _present(row):
         result = {"from_name": "label", "to_name": "text", "type": "choices", "value": {"choices": present}}
         task["predictions"] = [{"model_version": "present label", "result": [result]}]
@@ -86,7 +90,9 @@ def _argilla_settings(space: LabelSpace) -> dict[str, Any]:
     kind = "multi_label_selection" if space.multi_label else "label_selection"
     options = [{"value": name, "text": name, "description": space[name].description} for name in space.leaves]
     return {
-        "fields": [{"name": "text", "title": "Text", "required": True, "settings": {"type": "text"}}],
+        "fields": [
+            {"name": "text", "title": "Text", "required": True, "settings": {"type": "text", "use_markdown": False}}
+        ],
         "questions": [
             {"name": QUESTION, "title": "Label", "required": True, "settings": {"type": kind, "options": options}}
         ],
@@ -102,14 +108,23 @@ def read_answers(path: str | Path) -> Iterator[tuple[str, str, tuple[str, ...] |
     Raises:
         DataError: The file is none of the known forms.
     """
-    if Path(path).suffix != ".json":
-        for record in read_records(path, id_column="id", label_column="correct_label", needs_text=False):
-            verdict = str(record.metadata.get("verdict") or "").strip().lower()
-            labels = record.labels
-            if labels is not None and len(labels) == 1:
-                labels = () if labels[0].strip() == "-" else tuple(p.strip() for p in labels[0].split("|") if p.strip())
-            yield record.id, verdict, labels
+    if Path(path).suffix == ".json":
+        yield from _read_json(path)
         return
+    for number, row in read_rows(find_source(path)):
+        if RECORD_ID in row:  # Label Studio's CSV or TSV
+            yield str(row[RECORD_ID]), "", _cell(row.get("label"))
+            continue
+        if row.get("id") is None:
+            raise DataError("there is no id", path=str(path), row=number, advice="keep the column id of the sheet")
+        labels = row.get(QUESTION)
+        if isinstance(labels, str):
+            labels = None if not labels.strip() else [] if labels.strip() == "-" else labels.split("|")
+        named = None if labels is None else tuple(label for one in labels if (label := str(one).strip()))
+        yield str(row["id"]), str(row.get("verdict") or "").strip().lower(), named
+
+
+def _read_json(path: str | Path) -> Iterator[tuple[str, str, tuple[str, ...] | None]]:
     try:
         rows = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -123,14 +138,24 @@ def read_answers(path: str | Path) -> Iterator[tuple[str, str, tuple[str, ...] |
             raise DataError("not a record", path=str(path), row=number)
         if "fields" in row:
             yield str(row.get("id")), "", _from_argilla(row)
-        elif "data" in row:
-            yield str(row["data"].get("id")), "", _from_label_studio(row)
-        elif "id" in row:  # Label Studio's JSON-MIN
-            yield str(row["id"]), "", _choices(row.get("label"))
+        elif RECORD_ID in (row.get("data") or {}):
+            yield str(row["data"][RECORD_ID]), "", _from_label_studio(row)
+        elif RECORD_ID in row:  # Label Studio's JSON-MIN
+            yield str(row[RECORD_ID]), "", _choices(row.get("label"))
         else:
             raise DataError(
                 "neither a Label Studio nor an Argilla record", path=str(path), row=number, advice="export as JSON"
             )
+
+
+def _cell(value: Any) -> tuple[str, ...] | None:
+    """A cell of Label Studio's CSV: a label, or JSON where there are several."""
+    if isinstance(value, str) and value.startswith('{"choices"'):
+        try:
+            return _choices(json.loads(value))
+        except ValueError:
+            pass
+    return _choices(value)
 
 
 def _choices(value: Any) -> tuple[str, ...] | None:
@@ -153,5 +178,7 @@ def _from_label_studio(row: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 def _from_argilla(row: Mapping[str, Any]) -> tuple[str, ...] | None:
     answers = (row.get("responses") or {}).get(QUESTION) or []
-    given = [answer for answer in answers if answer.get("status", "submitted") == "submitted"]
+    # Argilla leaves the status of a response out; that of the record says whether any was submitted.
+    submitted = "submitted" if row.get("status") in (None, "completed") else "draft"
+    given = [answer for answer in answers if answer.get("status", submitted) == "submitted"]
     return _choices(given[-1].get("value")) if given else None

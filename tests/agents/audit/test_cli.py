@@ -77,7 +77,7 @@ def test_reviewed_decisions_come_back_from_a_review_tool(data: Path) -> None:
     sent = json.loads(tasks.read_text(encoding="utf-8"))
     truth = {one.id: one.label for one in read_records(data / "truth.jsonl", needs_text=False)}
     for task in sent:
-        choices = {"choices": [truth[task["data"]["id"]]]}
+        choices = {"choices": [truth[task["data"]["record_id"]]]}
         task["annotations"] = [{"result": [{"type": "choices", "value": choices}]}]
     tasks.write_text(json.dumps(sent), encoding="utf-8")
     out = data / "reviewed.jsonl"
