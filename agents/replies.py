@@ -144,6 +144,22 @@ def _short(text: str) -> str:
 # -- probabilities ---------------------------------------------------------------------------------
 
 
+def read_share(given: Any) -> float:
+    """A number of percent as a probability.
+
+    Raises:
+        ReplyError: It is none.
+    """
+    number = given.strip().removesuffix("%") if isinstance(given, str) else given
+    try:
+        value = float(number)
+    except (TypeError, ValueError):
+        value = -1.0
+    if isinstance(given, bool) or not 0 <= value <= 100:
+        raise ReplyError(f'"confidence" must be a whole number from 0 to 100, not {given!r:.50}.')
+    return value / 100
+
+
 def probability_of(reply: Reply, answer: str, *, quoted: bool = False) -> float | None:
     """Probability that the model gave to the tokens of its answer, where the server reports it.
 
@@ -154,7 +170,9 @@ def probability_of(reply: Reply, answer: str, *, quoted: bool = False) -> float 
     """
     if not reply.logprobs:
         return None
-    text = "".join(token.token for token in reply.logprobs)
+    text = "".join([token.token for token in reply.logprobs])
+    if text == answer and not quoted:
+        return math.exp(min(sum([token.logprob for token in reply.logprobs]), 0.0))
     if quoted:
         start = max(text.rfind(json.dumps(answer, ensure_ascii=False)), text.rfind(json.dumps(answer)))
         start += 1 if start >= 0 else 0

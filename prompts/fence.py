@@ -35,7 +35,9 @@ def break_marks(text: str) -> str:
 
     Any other text comes back as it is.
     """
-    return _SURROGATES.sub("\ufffd", _CONTROL_MARKS.sub(lambda mark: mark.group() + " ", text))
+    if "<" in text or "[" in text:
+        text = _CONTROL_MARKS.sub(lambda mark: mark.group() + " ", text)
+    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
 
 
 def one_line(text: str) -> str:
@@ -54,7 +56,8 @@ def fence_key(text: str) -> str:
     They do not occur either when case, compatibility forms (full-width digits), punctuation and
     blanks are ignored, so nothing in the text even looks like the closing line to a model.
     """
-    bare = _NOT_ALPHANUMERIC.sub("", unicodedata.normalize("NFKC", text).casefold())
+    plain = text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
+    bare = _NOT_ALPHANUMERIC.sub("", plain)
     key = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     while key[:KEY_LENGTH] in bare:
         key = hashlib.sha256(key.encode()).hexdigest()

@@ -123,7 +123,7 @@ class Prompt:
         if place in self._around and now == {part.document} and isinstance(text := given[str(part.document)], str):
             # As the template writes it, without running the template: a labeling run renders millions.
             before, behind = self._around[place]
-            return f"{before}{write(fence(text))}{behind}"
+            return f"{before}{fence(text)}{behind}"
         return self._fill(part, given)
 
     def _checked(self, variables: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import aiohttp
 
 KEYS = ("LABELSPACE_API_KEY", "OPENAI_API_KEY")
+JSON = "application/json"
 _LARGE = 1 << 20
 
 
@@ -64,7 +65,7 @@ class HTTPModel:
         self._detects = constraint == "auto"
         self._key = api_key if api_key is not None else next((os.environ[k] for k in KEYS if os.environ.get(k)), "")
         self._timeout = timeout
-        self._headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "labelspace"}
+        self._headers = {"Content-Type": JSON, "Accept": JSON, "User-Agent": "labelspace"}
         if self._key:
             self._headers["Authorization"] = f"Bearer {self._key}"
         self._headers.update(headers or {})
@@ -173,14 +174,14 @@ class HTTPModel:
         try:
             async with self._session.post(
                 self._url,
-                data=body if len(body) < _LARGE else io.BytesIO(body),
+                data=aiohttp.BytesPayload(body, content_type=JSON) if len(body) < _LARGE else io.BytesIO(body),
                 proxy=self._proxy,
                 allow_redirects=False,
             ) as response:
                 content = await response.read()
                 status = response.status
                 if status == 200:
-                    return dialect.read(request, content, response.content_type)
+                    return dialect.read(request, content, response.headers.get("Content-Type", "no content type"))
                 wait = retry_after(response.headers.get("Retry-After"))
         except aiohttp.ClientSSLError as error:
             raise ModelError(f"{self.address}: no secure connection ({error})") from error

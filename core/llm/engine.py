@@ -216,6 +216,7 @@ class Engine:
         window: deque[Row[Item, Value]] = deque()
         coming: asyncio.Future[list[Item]] | None = None
         error: Exception | None = None
+        most = min(_READ, self.concurrency.limit)  # the first calls start before more is read
         self._workers.tasks.add(task)
         try:
             with Progress(purpose, total=total or source.total, shown=self._shows and shown) as bar:
@@ -227,8 +228,8 @@ class Engine:
                     if self._workers.fatal is not None:
                         raise self._workers.fatal
                     ahead = self._look_ahead or _ahead(self.concurrency.limit)
-                    room = min(_READ, ahead - len(window))
-                    if coming is None and not source.ended and (room == _READ or 2 * room > ahead):
+                    room = min(most, ahead - len(window))
+                    if coming is None and not source.ended and (room == most or 2 * room > ahead):
                         coming = asyncio.ensure_future(source.take(room))
                         await asyncio.sleep(0)
                     if coming is not None and (coming.done() or not window):
@@ -236,7 +237,7 @@ class Engine:
                             taken = await coming
                         except Exception as failure:  # raised below, after what was read before it
                             taken, error = [], failure
-                        coming = None
+                        coming, most = None, _READ
                         self._workers.admit(task, taken, make_request, window)
                     elif window:
                         await self._first_of(task, window, coming)
