@@ -1,37 +1,41 @@
 """LLM judges: is this label right? Several models and wordings are asked, and their probabilities averaged.
 
 After "Are LLMs Better than Reported?" (arXiv 2410.18889): a judge sees the document, the label and
-its definition, and never a hint of what is expected; the probability that the label is right comes
-from the log-probabilities of "yes" and "no" where the model has them. Each model is asked whether the
-label is right and whether it is wrong, which the paper does by four prompts.
+its definition, and never a hint of what is expected; each model is asked in four wordings. The
+probability that the label is right comes from the log-probabilities of "yes" and "no" where the model
+has them; a model that has none is asked for it in percent. Two of our wordings ask whether the label
+is right and two whether it is wrong, so that a leaning to yes cancels.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
-from labelspace.errors import ConfigError, DataError
+from labelspace.agents.texts import cut_middle
+from labelspace.errors import ConfigError
 from labelspace.llm import ChatModel, Engine, Reply, ReplyError, Request, choice_distribution, run
 from labelspace.prompts import load_prompt
 from labelspace.records import Record
 from labelspace.space import LabelSpace
 
-Wording = Literal["right", "wrong"]
+Wording = Literal["right", "wrong", "agree", "change"]
 WORDINGS: tuple[Wording, ...] = get_args(Wording)
-ANSWERS = ("yes", "no")
+AGAINST: frozenset[Wording] = frozenset({"wrong", "change"})
+"""Wordings whose yes speaks against the label."""
+Answers = Literal["auto", "word", "percent"]
+YES_OR_NO = ("yes", "no")
 MOST_SHOWN = 40
 """Other labels are shown to the judge where there are at most so many."""
 ALTERNATIVES = 10
-EDGES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
-"""Bins of a judge's confidence."""
+MAX_CHARS = 12_000
+_NUMBER = re.compile(r"\s*(\d{1,3}(?:\.\d+)?)\s*(?:%|percent)?\s*\.?\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -57,18 +61,10 @@ class Judgement:
         return {name: float(value) for name, value in zip(self.ids, self.mean, strict=True) if not np.isnan(value)}
 
 
-class Bin(BaseModel):
-    """Records whose verdict has this much confidence behind it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    low: float
-    high: float
-    records: int
-    disagree: int
-    """Records of which the judges say that the label is wrong."""
-    wrong: int | None = None
-    """Of those, records whose label is wrong in truth, where it is known."""
+class _Question(NamedTuple):
+    at: int
+    label: str
+    wording: Wording
 
 
 async def ask_judges(
@@ -77,7 +73,10 @@ async def ask_judges(
     models: Sequence[str | ChatModel],
     *,
     wordings: Sequence[Wording] = WORDINGS,
+    answers: Answers = "auto",
+    tolerance: int | None = None,
     use_case: str = "",
+    max_chars: int = MAX_CHARS,
     prompts: Path | None = None,
     journal: Path | str | None = None,
     engine: Mapping[str, Any] | None = None,
@@ -91,42 +90,74 @@ async def ask_judges(
         space: Whose definitions the judges go by.
         models: Model strings (see `labelspace.llm.connect`) or models.
         wordings: Questions to ask.
+        answers: `word` asks for yes or no and reads log-probabilities, else 1 or 0; `percent` asks for
+            a probability in words; `auto` takes `word` for a model whose first reply has log-probabilities.
+        tolerance: If the labels are a scale, in the order of the space: how many steps off one may be
+            and still be right. None where they are no scale.
         use_case: What the labels are for, in a sentence.
+        max_chars: Longer texts are cut in the middle.
         prompts: Folder with a `judge.jinja` of your own.
         journal: SQLite file that keeps every reply, so that a rerun asks nothing twice.
         engine: Further settings of the `Engine`.
     """
+    unknown = [wording for wording in wordings if wording not in WORDINGS]
+    if unknown:
+        raise ConfigError(f"no wording named {unknown[0]!r}; there are: {', '.join(WORDINGS)}")
     if not models or not wordings:
         raise ConfigError("there is no judge: give a model and a wording")
     template = load_prompt("judge", folder=prompts)
-    asked = [(at, label) for at, record in enumerate(records) if not record.is_blank for label in record.labels or ()]
+    version = f"{template.version}:{template.hash}"
+    asked = [
+        _Question(at, label, wording)
+        for wording in wordings
+        for at, record in enumerate(records)
+        if not record.is_blank
+        for label in record.labels or ()
+    ]
+
+    def request(question: _Question, answer: Answers, times: int = 0) -> Request:
+        messages = template.render(
+            use_case=use_case,
+            label=_definition(space, question.label),
+            others=_others(space, question.label),
+            several=space.multi_label,
+            scale=list(space.leaves) if tolerance is not None else [],
+            tolerance=tolerance or 0,
+            wording=question.wording,
+            answer=answer,
+            document=cut_middle(records[question.at].text, max(max_chars >> times, 200)),
+        )
+        if answer == "percent":
+            return Request(messages, max_tokens=8)
+        return Request(messages, choices=YES_OR_NO, logprobs=ALTERNATIVES, max_tokens=8)
+
     columns, names = [], []
     for model in models:
         async with Engine(model, journal=journal, **(engine or {})) as talk:
-            for wording in wordings:
-
-                def request(item: tuple[int, str], wording: Wording = wording) -> Request:
-                    at, label = item
-                    messages = template.render(
-                        use_case=use_case,
-                        label=_definition(space, label),
-                        others=_others(space, label),
-                        several=space.multi_label,
-                        wording=wording,
-                        document=records[at].text,
-                    )
-                    return Request(messages, choices=ANSWERS, logprobs=ALTERNATIVES, max_tokens=8)
-
-                column = np.full(len(records), np.nan)
-                version = f"{template.version}:{template.hash}"
-                async for outcome in talk.map(asked, request, _read, purpose=f"judge {wording}", version=version):
-                    if outcome.value is None:
-                        continue
-                    chance = outcome.value if wording == "right" else 1 - outcome.value
-                    at = outcome.item[0]
-                    column[at] = chance if np.isnan(column[at]) else min(column[at], chance)
-                columns.append(column)
-                names.append(f"{talk.model.name} ({wording})")
+            form = answers
+            if form == "auto":
+                form = "word"
+                async for first in talk.map(
+                    asked[:1], lambda q: request(q, "word"), _has_logprobs, purpose="judge", version=version
+                ):
+                    form = "word" if first.value else "percent"
+            found = {wording: np.full(len(records), np.nan) for wording in wordings}
+            async for outcome in talk.map(
+                asked,
+                lambda q, form=form: request(q, form),  # type: ignore[misc]
+                _percent if form == "percent" else _word,
+                purpose="judge",
+                version=version,
+                shorten=lambda q, times, form=form: request(q, form, times) if times < 8 else None,  # type: ignore[misc]
+            ):
+                if outcome.value is None:
+                    continue
+                at, _, wording = outcome.item
+                chance = 1 - outcome.value if wording in AGAINST else outcome.value
+                column = found[wording]
+                column[at] = chance if np.isnan(column[at]) else min(column[at], chance)
+            columns += list(found.values())
+            names += [f"{talk.model.name} ({wording})" for wording in wordings]
     return Judgement(tuple(record.id for record in records), tuple(names), np.stack(columns, axis=1))
 
 
@@ -150,53 +181,24 @@ def _others(space: LabelSpace, label: str) -> list[dict[str, str]]:
     return [{"name": name, "description": space[name].description} for name in space.leaves if name != label]
 
 
-def _read(reply: Reply, _item: object) -> float:
+def _has_logprobs(reply: Reply, _question: object) -> bool:
+    return choice_distribution(reply, YES_OR_NO) is not None
+
+
+def _word(reply: Reply, _question: object) -> float:
     """Probability of "yes": from log-probabilities, else from the word itself."""
-    found = choice_distribution(reply, ANSWERS)
+    found = choice_distribution(reply, YES_OR_NO)
     if found is not None:
         return found["yes"]
     word = reply.text.strip().strip(".\"'").lower()
-    if word not in ANSWERS:
+    if word not in YES_OR_NO:
         raise ReplyError("answer with one word, yes or no")
     return 1.0 if word == "yes" else 0.0
 
 
-def agreement_within(
-    chances: NDArray[np.float64], given: NDArray[np.int64], *, tolerance: int = 0
-) -> NDArray[np.float64]:
-    """Probability that ordinal labels are right, [n]: what a judge gives to labels within a tolerance.
-
-    Args:
-        chances: Of each label, in their order, [n, k], such as a labeler gives by code.
-        given: Position of the given label, [n].
-        tolerance: How many steps off a label may be and still count as right.
-    """
-    if chances.ndim != 2 or len(chances) != len(given):
-        raise DataError("give one row of probabilities for each label")
-    away = np.abs(np.arange(chances.shape[1]) - given[:, None])
-    return np.asarray(np.where(away <= tolerance, chances, 0).sum(axis=1))
-
-
-def by_confidence(right: NDArray[np.float64], *, wrong: NDArray[np.bool_] | None = None) -> tuple[Bin, ...]:
-    """Disagreement of the judges with the labels by how sure they are.
-
-    Args:
-        right: Probability that the label is right, [n], NaN where unknown.
-        wrong: Whether it is wrong in truth, [n], if that is known.
-    """
-    known = ~np.isnan(right)
-    sure = np.where(right > 0.5, right, 1 - right)
-    bins = []
-    for low, high in pairwise(EDGES):
-        inside = known & (sure >= low) & ((sure < high) | (high == EDGES[-1]))
-        against = inside & (right < 0.5)
-        bins.append(
-            Bin(
-                low=low,
-                high=high,
-                records=int(inside.sum()),
-                disagree=int(against.sum()),
-                wrong=None if wrong is None else int((against & wrong).sum()),
-            )
-        )
-    return tuple(bins)
+def _percent(reply: Reply, _question: object) -> float:
+    """Probability of "yes", as the model puts it."""
+    number = _NUMBER.fullmatch(reply.text)
+    if number is None or float(number[1]) > 100:
+        raise ReplyError("answer with one whole number from 0 to 100")
+    return float(number[1]) / 100

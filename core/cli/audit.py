@@ -200,7 +200,8 @@ def _judges(
     def ask(records: Sequence[Record], suspicion: NDArray[np.float64]) -> dict[str, dict[str, float]]:
         import json
 
-        from labelspace.agents.audit.judges import by_confidence, judge_records
+        from labelspace.agents.audit.disagreement import by_confidence
+        from labelspace.agents.audit.judges import judge_records
 
         chosen = (-suspicion).argsort(kind="stable")[:top]
         out.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labelspace.agents.audit.judges import agreement_within, by_confidence, judge_records
+from labelspace.agents.audit.disagreement import agreement_within, by_confidence
+from labelspace.agents.audit.judges import judge_records
 from labelspace.errors import ConfigError
 from labelspace.llm import Reply, Request, ScriptedLLM, TokenLogprob
 from labelspace.records import Record
@@ -35,17 +36,18 @@ def said(yes: float) -> Reply:
 
 
 def honest(request: Request) -> Reply:
-    """Knows that money is a refund; its yes to the two questions leans to yes by 0.1."""
+    """Knows that money is a refund; its yes to any question leans to yes by 0.1."""
     question = request.messages[-1]["content"]
     right = 0.8 if "money" in question else 0.2
-    return said(right + 0.1 if "right?" in question else 1 - right + 0.1)
+    speaks_for = "right?" in question or "Would most" in question
+    return said((right if speaks_for else 1 - right) + 0.1)
 
 
-def test_two_wordings_cancel_a_leaning_to_yes() -> None:
+def test_wordings_for_and_against_cancel_a_leaning_to_yes() -> None:
     model = ScriptedLLM(honest)
     found = judge_records(RECORDS, SPACE, [model])
-    assert found.judges == ("scripted (right)", "scripted (wrong)")
-    assert found.right[:2].tolist() == [pytest.approx([0.9, 0.7]), pytest.approx([0.3, 0.1])]
+    assert found.judges == tuple(f"scripted ({wording})" for wording in ("right", "wrong", "agree", "change"))
+    assert found.right[:2].tolist() == [pytest.approx([0.9, 0.7, 0.9, 0.7]), pytest.approx([0.3, 0.1, 0.3, 0.1])]
     assert found.mean[:2].tolist() == pytest.approx([0.8, 0.2])
     assert np.isnan(found.mean[2:]).all()
     assert found.by_id() == {"a": pytest.approx(0.8), "b": pytest.approx(0.2)}
@@ -58,21 +60,52 @@ def test_a_judge_sees_definitions_and_no_hint() -> None:
     for shown in ("The customer wants money back.", "- delivery: Where a parcel is.", "send it to a team"):
         assert shown in system
     asked = " ".join(message["content"] for request in model.requests for message in request.messages)
-    for hint in ("suspicion", "flagged", "expected", "predicted"):
+    for hint in ("suspicion", "flagged", "expected", "predicted", "scale"):
         assert hint not in asked
     assert model.requests[0].choices == ("yes", "no")
 
 
-def test_several_models_words_alone_and_unreadable_replies(tmp_path: Path) -> None:
-    plain = ScriptedLLM(lambda request: "Yes." if "right?" in request.messages[-1]["content"] else "no", name="plain")
-    mute = ScriptedLLM(lambda _request: "perhaps", name="mute")
-    found = judge_records(RECORDS[:2], SPACE, [plain, mute], journal=tmp_path / "journal.sqlite")
-    assert found.right[:, :2].tolist() == [[1.0, 1.0], [1.0, 1.0]]
-    assert np.isnan(found.right[:, 2:]).all()
-    assert found.mean.tolist() == [1.0, 1.0]
-    calls = len(plain.requests)
-    judge_records(RECORDS[:2], SPACE, [plain], journal=tmp_path / "journal.sqlite")
-    assert len(plain.requests) == calls  # the journal answers
+def in_percent(request: Request) -> str:
+    """Reports no log-probabilities: a bare yes, or percent where it is asked for them."""
+    if request.choices:
+        return "yes"
+    return " 90 %" if "right?" in request.messages[-1]["content"] else "30"
+
+
+def test_a_model_without_log_probabilities_is_asked_for_percent(tmp_path: Path) -> None:
+    model = ScriptedLLM(in_percent)
+    settings = {"wordings": ("right", "wrong"), "journal": tmp_path / "journal.sqlite"}
+    found = judge_records(RECORDS[:2], SPACE, [model], **settings)
+    assert found.right.tolist() == [pytest.approx([0.9, 0.7])] * 2
+    assert [request.choices is None for request in model.requests] == [False, True, True, True, True]
+    judge_records(RECORDS[:2], SPACE, [model], **settings)
+    assert len(model.requests) == 5  # the journal answers
+    words = judge_records(RECORDS[:2], SPACE, [ScriptedLLM(in_percent)], wordings=("right",), answers="word")
+    assert words.mean.tolist() == [1.0, 1.0]
+
+
+def test_unreadable_replies_are_no_opinion() -> None:
+    sure = ScriptedLLM(honest, name="sure")
+    mute = ScriptedLLM(lambda _request: "perhaps 120", name="mute")
+    found = judge_records(RECORDS[:2], SPACE, [sure, mute])
+    assert np.isnan(found.right[:, 4:]).all()
+    assert found.mean.tolist() == pytest.approx([0.8, 0.2])
+
+
+def test_long_texts_are_cut_in_the_middle() -> None:
+    model = ScriptedLLM(honest)
+    judge_records([Record(id="x", text="money " * 500, labels=("refund",))], SPACE, [model], max_chars=300)
+    assert len(model.requests[0].messages[-1]["content"]) < 500
+    assert "[...]" in model.requests[0].messages[-1]["content"]
+
+
+@pytest.mark.parametrize(("tolerance", "told"), [(0, False), (1, True)])
+def test_judges_know_of_a_scale_and_its_tolerance(tolerance: int, told: bool) -> None:
+    model = ScriptedLLM(honest)
+    judge_records(RECORDS[:1], LabelSpace.of(["bad", "refund", "good"]), [model], tolerance=tolerance)
+    system = model.requests[0].messages[0]["content"]
+    assert "bad < refund < good" in system
+    assert ("at most 1 step on the scale away" in system) == told
 
 
 def test_several_labels_are_as_right_as_the_worst() -> None:
@@ -100,3 +133,5 @@ def test_disagreement_by_confidence() -> None:
 def test_no_judge_is_an_error() -> None:
     with pytest.raises(ConfigError, match="there is no judge"):
         judge_records(RECORDS, SPACE, [])
+    with pytest.raises(ConfigError, match="no wording named 'is it'; there are: right"):
+        judge_records(RECORDS, SPACE, [ScriptedLLM(honest)], wordings=("is it",))
