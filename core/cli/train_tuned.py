@@ -2,72 +2,139 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
+import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from labelspace.cli.train_rows import is_held
+from labelspace.cli.train_search import clear, fingerprint, state_folder
 from labelspace.errors import ConfigError, DataError
 from labelspace.progress import note
 from labelspace.records import Prediction, Record
 from labelspace.space import LabelSpace
 
 if TYPE_CHECKING:
-    from labelspace.cli.train import Rows
+    from labelspace.cli.train_rows import Rows
+    from labelspace.cli.train_search import Plan
 
-STATE = ".training"
+
+@dataclass(frozen=True)
+class Head:
+    """A head on a language model, as the command line describes it."""
+
+    kind: str
+    base: str
+    path: str | None
+    """File with settings."""
+    overrides: tuple[str, ...]
+    seed: int
+
+    def __post_init__(self) -> None:
+        """Check it.
+
+        Raises:
+            ConfigError: The base is missing, or a setting does not fit.
+        """
+        if not self.base:
+            raise ConfigError(f"--head {self.kind} needs --base, the folder or Hub name of a language model")
+        self.settings({})
+
+    def settings(self, more: dict[str, Any]) -> dict[str, Any]:
+        """Arguments of its class, with `more` over the rest."""
+        from labelspace.finetune.head_settings import read_head_settings
+
+        pairs = [f"{name}={json.dumps(value)}" for name, value in more.items()]
+        return read_head_settings(self.kind, self.path, [*self.overrides, *pairs], seed=self.seed)
+
+    def make(self, more: dict[str, Any], **known: Any) -> Any:
+        """The head, untrained."""
+        from labelspace.finetune.tuned_store import head_class
+
+        return head_class(self.kind)(self.base, **known, **self.settings(more))
 
 
-def new_head(
-    head: str, base: str | None, path: str | None, overrides: tuple[str, ...], seed: int
-) -> tuple[str, dict[str, Any]]:
-    """Base and settings of a head, checked.
+def fit_best(
+    new: Callable[[dict[str, Any]], Any],
+    fit: Callable[[Any, Path], Any],
+    *,
+    out: str,
+    plan: Plan | None,
+    identity: tuple[Any, ...],
+) -> tuple[Any, dict[str, Any]]:
+    """Train with the settings given, or with those that do best of a plan.
 
-    Raises:
-        ConfigError: The base is missing, or a setting does not fit.
+    Returns:
+        The trained model, and what the card says of the search.
     """
-    from labelspace.finetune.head_settings import read_head_settings
+    folder = state_folder(out)
+    if plan is None:
+        model = new({})
+        fit(model, folder)
+        return model, {}
+    for more in plan.tried:
+        new(more)  # a setting that does not fit is refused before anything is trained
+    kept: list[tuple[float, Path]] = []
 
-    if not base:
-        raise ConfigError(f"--head {head} needs --base, the folder or Hub name of a language model")
-    return base, read_head_settings(head, path, overrides, seed=seed)
+    def place(more: dict[str, Any]) -> Path:
+        return folder / fingerprint(more)[:12]
+
+    def score(more: dict[str, Any]) -> float:
+        model = new(more)
+        fit(model, place(more))
+        found = float(model.history_.best_score or 0.0)
+        kept.append((found, place(more)))
+        if len(kept) > 1:  # only the best is needed again, of equal ones the first
+            worse = min(reversed(kept), key=lambda one: one[0])
+            kept.remove(worse)
+            shutil.rmtree(worse[1], ignore_errors=True)
+        return found
+
+    trials = plan.run(score, out, fingerprint(*identity))
+    model = new(trials[0].settings)
+    fit(model, place(trials[0].settings))  # its state is there: nothing is trained twice
+    return model, {"search": plan.card(trials)}
 
 
 def train_tuned(
     rows: Rows,
     space: LabelSpace,
-    head: str,
-    arguments: tuple[str, dict[str, Any]],
+    head: Head,
     *,
     out: str,
     source: str,
     share: float,
     seed: int,
+    plan: Plan | None,
 ) -> None:
-    """Train a classifier of texts, choose its epoch on a held-out share, and save it."""
+    """Train a classifier of texts, choose its epoch on a held-out share, and save it.
+
+    Raises:
+        ConfigError: There is a plan, but no text to score settings on.
+    """
     from labelspace.cli.train import SHOWN
     from labelspace.finetune.classifier import HeadClassifier
-    from labelspace.finetune.tuned_store import head_class, save_tuned
+    from labelspace.finetune.tuned_store import save_tuned
     from labelspace.metrics import evaluate
 
-    base, settings = arguments
     present = {name for row in rows.kept for name in row.labels or ()}
-    held = [_draw(row.text, seed) < share for row in rows.kept]
-    fitted = [row for row, is_held in zip(rows.kept, held, strict=True) if not is_held]
-    asked = [row for row, is_held in zip(rows.kept, held, strict=True) if is_held]
-    model = head_class(head)(
-        base,
-        multi_label=space.multi_label,
-        classes=[name for name in [*space.leaves, *filter(None, [space.other])] if name in present],
-        **settings,
-    )
+    classes = [name for name in [*space.leaves, *filter(None, [space.other])] if name in present]
+    fitted, asked = _parts(rows.kept, lambda row: row.text, share, seed, plan)
 
     def labels(records: list[Record]) -> list[Any]:
         return [list(record.labels or ()) if space.multi_label else record.label for record in records]
 
     dev = ([row.text for row in asked], labels(asked)) if asked else None
-    model.fit([row.text for row in fitted], labels(fitted), dev=dev, folder=_state(out))
+    model, searched = fit_best(
+        lambda more: head.make(more, multi_label=space.multi_label, classes=classes),
+        lambda model, folder: model.fit([row.text for row in fitted], labels(fitted), dev=dev, folder=folder),
+        out=out,
+        plan=plan,
+        identity=(repr(head), share, rows.identity()),
+    )
     card: dict[str, Any] = {
         "data": {
             "source": source,
@@ -75,7 +142,8 @@ def train_tuned(
             "left_out": dict(rows.left_out),
             "labels": dict(Counter(name for row in fitted for name in row.labels or ()).most_common()),
         },
-        "settings": {"head": head, "base": base, "seed": seed},
+        "settings": {"head": head.kind, "base": head.base, "seed": seed},
+        **searched,
     }
     if asked:
         made: list[Prediction] = list(HeadClassifier(model, space).predict(asked))
@@ -83,15 +151,16 @@ def train_tuned(
         measured = {name: report.value(name) for name in SHOWN if name in report.measures}
         card["held_out"] = {"texts": len(asked), "share": share, "best_epoch": model.history_.best_epoch, **measured}
         figures = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in measured.items())
-        note(f"held out: {len(asked):,} texts, by which the epoch was chosen: {figures}")
+        by = "settings and epoch were" if plan else "the epoch was"
+        note(f"held out: {len(asked):,} texts, by which {by} chosen: {figures}")
     save_tuned(out, model, space, card)
-    _clear(out)
-    note(f"a {head} head for {len(model.classes_)} labels, trained on {len(fitted):,} texts; written to {out}")
+    clear(out)
+    note(f"a {head.kind} head for {len(model.classes_)} labels, trained on {len(fitted):,} texts; written to {out}")
     note(f"Next: labelspace predict {out} NEW_DATA --out predictions.jsonl")
 
 
 def train_tagger(
-    records: list[Record], arguments: tuple[str, dict[str, Any]], *, out: str, source: str, share: float, seed: int
+    records: list[Record], head: Head, *, out: str, source: str, share: float, seed: int, plan: Plan | None
 ) -> None:
     """Train a tagger of words, choose its epoch on a held-out share, and save it.
 
@@ -99,33 +168,38 @@ def train_tagger(
         DataError: No record has words and tags.
     """
     from labelspace.finetune.tags import span_scores
-    from labelspace.finetune.tuned_store import head_class, save_tuned
+    from labelspace.finetune.tuned_store import save_tuned
 
-    base, settings = arguments
     kept = [record for record in records if record.tokens and record.tags]
     if not kept:
         raise DataError("no row has words and tags", path=source, advice="give columns `tokens` and `tags`, both lists")
-    held = [_draw(" ".join(record.tokens or ()), seed) < share for record in kept]
-    fitted = [record for record, is_held in zip(kept, held, strict=True) if not is_held]
-    asked = [record for record, is_held in zip(kept, held, strict=True) if is_held]
+    fitted, asked = _parts(kept, lambda record: " ".join(record.tokens or ()), share, seed, plan)
 
     def both(rows: list[Record]) -> tuple[list[Any], list[Any]]:
         return [row.tokens for row in rows], [row.tags for row in rows]
 
-    model = head_class("ls-token")(base, classes=_tags(kept), **settings)
-    model.fit(*both(fitted), dev=both(asked) if asked else None, folder=_state(out))
+    dev = both(asked) if asked else None
+    model, searched = fit_best(
+        lambda more: head.make(more, classes=_tags(kept)),
+        lambda model, folder: model.fit(*both(fitted), dev=dev, folder=folder),
+        out=out,
+        plan=plan,
+        identity=(repr(head), share, [(record.tokens, record.tags) for record in kept]),
+    )
     card: dict[str, Any] = {
         "data": {"source": source, "sentences": len(fitted)},
-        "settings": {"base": base, "seed": seed},
+        "settings": {"base": head.base, "seed": seed},
+        **searched,
     }
     if asked:
         words, gold = both(asked)
         scores = span_scores(gold, model.predict(words))
         card["held_out"] = {"sentences": len(asked), "share": share, **{kind: one.f1 for kind, one in scores.items()}}
-        note(f"held out: {len(asked):,} sentences, by which the epoch was chosen: span F1 {scores['micro'].f1:.3f}")
+        by = "settings and epoch were" if plan else "the epoch was"
+        note(f"held out: {len(asked):,} sentences, by which {by} chosen: span F1 {scores['micro'].f1:.3f}")
     kinds = sorted({tag[2:] for tag in model.classes_ if tag != "O"})
     save_tuned(out, model, LabelSpace.of(kinds, multi_label=True), card)
-    _clear(out)
+    clear(out)
     note(f"a tagger for {len(kinds)} types of spans, trained on {len(fitted):,} sentences; written to {out}")
     note(f"Next: labelspace predict {out} NEW_DATA --out tagged.jsonl")
 
@@ -156,19 +230,14 @@ def _tags(records: list[Record]) -> list[str]:
     return ["O", *sorted(found - {"O"})]
 
 
-def _state(out: str) -> Path:
-    """Folder beside the model in which an unfinished training is kept, so that the same command goes on."""
-    path = Path(out).resolve()
-    return path.with_name(f".{path.name}{STATE}")
-
-
-def _clear(out: str) -> None:
-    import shutil
-
-    shutil.rmtree(_state(out), ignore_errors=True)
-
-
-def _draw(text: str, seed: int) -> float:
-    """A number in [0, 1) that depends on the text and the seed alone."""
-    digest = hashlib.sha256(f"{seed}\0{' '.join(text.split()).casefold()}".encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
+def _parts(
+    records: list[Record], key: Callable[[Record], str], share: float, seed: int, plan: Plan | None
+) -> tuple[list[Record], list[Record]]:
+    """Records to learn from, and those that are held out."""
+    fitted: list[Record] = []
+    asked: list[Record] = []
+    for record in records:
+        (asked if is_held(key(record), share, seed) else fitted).append(record)
+    if plan is not None and not asked:
+        raise ConfigError("too few texts to hold some out, and so to search")
+    return fitted, asked

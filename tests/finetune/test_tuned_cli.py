@@ -159,3 +159,35 @@ def test_defaults_are_those_of_the_classes() -> None:
 def test_settings_load_without_torch() -> None:
     code = "import sys, labelspace.finetune.head_settings; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_search_is_resumed_and_its_best_is_not_trained_again(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from labelspace.finetune.ls import LabelSupervised
+
+    rows = [{"id": f"r{i}", "text": text, "label": "cat" if "cat" in text else "dog"} for i, text in enumerate(TEXTS)]
+    data, out = write(tmp_path / "data.jsonl", rows), tmp_path / "model"
+    quick = ("training.epochs=6", "training.device=cpu", "pooling=mean", "tuning=frozen")
+    command = ["train", data, "--head", "ls", "--base", base, "--out", str(out), "--dev-fraction", "0.3"]
+    command += [part for pair in quick for part in ("--set", pair)]
+    command += ["--try", "training.learning_rate=[1e-7, 2e-2, 1e-8]"]
+    fit, fits = LabelSupervised.fit, []
+
+    def stopped(self: Any, *arguments: Any, **named: Any) -> Any:
+        fits.append(self.training.learning_rate)
+        if len(fits) == 3:
+            raise KeyboardInterrupt
+        return fit(self, *arguments, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LabelSupervised, "fit", stopped)
+        CliRunner().invoke(cli, command)
+    assert fits == [1e-7, 2e-2, 1e-8]
+    assert not out.exists()
+    said = call(*command)
+    assert "training ls: goes on from epoch 7, step 0" in said  # the best one's last state, with nothing left to do
+    card = json.loads((out / "model.json").read_text())["card"]
+    scores = [trial["score"] for trial in card["search"]]
+    assert card["held_out"]["accuracy"] == scores[0] == max(scores)
+    assert not list(tmp_path.glob(".*"))

@@ -142,3 +142,34 @@ def test_the_example_of_the_help_runs(tmp_path, capsys, monkeypatch) -> None:
     code, _, err = run(capsys, *command[2:])
     assert code == 0
     assert "a linear head for 18 labels, trained on 632 texts; written to model" in err
+
+
+def test_a_search_takes_what_does_best_on_the_texts_held_out(folder, capsys) -> None:
+    write("data.jsonl", rows())
+    code, _, err = run(
+        capsys, "data.jsonl", "--out", "model", "--dev-fraction", "0.3", "--try", "C=[1e-4, 30]", "--try", "words=[0]"
+    )
+    assert code == 0, err
+    assert err.startswith("search: 2 choices of settings, each scored on the texts that are held out\n  1.0000  C=")
+    assert "by which the settings were chosen: accuracy 1.000" in err
+    card = read_model("model")["card"]
+    best, worst = card["search"]
+    assert best["score"] >= worst["score"]
+    assert card["settings"]["C"] == best["settings"]["C"]
+    assert not list(Path().glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--try", "depth=[1]"], "LinearHead has no parameter 'depth'"),
+        (["--try", "C=3"], "names no values to try"),
+        (["--search", "--dev-fraction", "0"], "needs texts to score settings on"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused(folder, capsys, arguments, message) -> None:
+    write("data.jsonl", rows(4))
+    code, _, err = run(capsys, "data.jsonl", "--out", "model", *arguments)
+    assert code == 2
+    assert message in err
+    assert not Path("model").exists()
