@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from labelspace.agents.label_names import JSON_TOKENS, Answer, ByName, closed_object
+from labelspace.agents.label_views import View
 from labelspace.agents.replies import read_object
 from labelspace.agents.texts import cut_middle
 from labelspace.errors import ConfigError
@@ -56,6 +57,8 @@ class InBatches:
         self._names, self._size = names, size
         several = names.space.multi_label
         self._prompt = load_prompt("label_batch", folder=prompts).bind(**names.known, several=several)
+        if names.views.is_fixed:
+            self._prompt = self._prompt.bind(**names.views.of(()).variables)
         self.asked_singly = 0
         """Documents whose answer in a batch could not be used."""
 
@@ -74,7 +77,7 @@ class InBatches:
         return map(self._request, self._batches(records))
 
     async def ask(
-        self, engine: Engine, records: Iterable[Record], *, total: int | None
+        self, engine: Engine, records: Iterable[Record], *, total: int | None, shown: bool = True
     ) -> AsyncIterator[Outcome[Record, Answer]]:
         """One outcome for each record, in order."""
         self.asked_singly = 0
@@ -86,6 +89,7 @@ class InBatches:
             version=self._prompt.hash,
             shorten=self._shorten,
             total=None if total is None else -(-total // self._size),
+            shown=shown,
         )
         pending: deque[_Pending] = deque()
         try:
@@ -120,7 +124,7 @@ class InBatches:
                     yield from self._names.replay(engine, [record])
 
     def _batches(self, records: Iterable[Record]) -> Iterator[list[Record]]:
-        left = iter(records)
+        left = iter(self._names.views.look_up(records))
         while batch := list(islice(left, self._size)):
             yield batch
 
@@ -128,15 +132,20 @@ class InBatches:
         if len(batch) == 1:
             return self._names.request(batch[0])
         texts = [cut_middle(record.text, self._names.max_chars) for record in batch]
-        answer = self._names.label_schema()
-        if self._names.rationale:
-            key = "labels" if self._names.space.multi_label else "label"
-            answer = closed_object({"rationale": {"type": "string"}, key: answer})
+        view = self._view(batch)
+        shown = {} if self._names.views.is_fixed else view.variables
+        answer = self._names.answer_schema(view)
         numbers = {str(number): {"$ref": "#/$defs/answer"} for number in range(1, len(batch) + 1)}
         schema = {**closed_object(numbers), "$defs": {"answer": answer}}
         return Request(
-            self._prompt.render(documents=texts), schema=schema, max_tokens=self._names.max_tokens or JSON_TOKENS
+            self._prompt.render(documents=texts, **shown),
+            schema=schema,
+            max_tokens=self._names.max_tokens or JSON_TOKENS,
+            **self._names.sampling,
         )
+
+    def _view(self, batch: list[Record]) -> View:
+        return self._names.views.of([record.text for record in batch])
 
     def _shorten(self, batch: list[Record], times: int) -> Request | None:
         return self._names.shorten(batch[0], times) if len(batch) == 1 else None
@@ -179,26 +188,27 @@ class InBatches:
         except ReplyError:
             return {}
         found: dict[int, Answer] = {}
+        view = self._view(batch)
         source = {**self._prompt.provenance, "documents": len(batch)}
         for key, value in given.items():
             number = re.fullmatch(r"\D*(\d{1,6})\D*", key)
             if number is None or not 1 <= int(number[1]) <= len(batch):
                 return {}  # it counts otherwise than we do: no answer is sure to be for its document
             try:
-                found[int(number[1]) - 1] = replace(self._answer(value), source=source)
+                found[int(number[1]) - 1] = replace(self._answer(value, view), source=source)
             except ReplyError:
                 continue
         return found
 
-    def _answer(self, value: Any) -> Answer:
-        key = "labels" if self._names.space.multi_label else "label"
+    def _answer(self, value: Any, view: View) -> Answer:
         if value is _TWICE:
             raise ReplyError("two answers for one document")
-        if not self._names.rationale:
-            return self._names.answer({key: value})
-        if not isinstance(value, dict) or key not in value or "rationale" not in value:
-            raise ReplyError("an answer without reason or label")
-        return self._names.answer(value)
+        keys = self._names.keys
+        if len(keys) == 1 and not (isinstance(value, dict) and keys[0] in value):
+            return self._names.answer({keys[0]: value}, view)
+        if not isinstance(value, dict) or not value.keys() >= set(keys):
+            raise ReplyError("an answer that lacks something")
+        return self._names.answer(value, view)
 
 
 def _is_done(pending: _Pending) -> bool:

@@ -19,8 +19,9 @@ from random import Random
 from typing import Any, Literal, cast
 
 from labelspace.agents.codes import choose_codes
-from labelspace.agents.label_names import Answer, closed_object, label_table, shorter
-from labelspace.agents.replies import fold, read_object, without_thoughts
+from labelspace.agents.label_names import Answer, closed_object, shorter
+from labelspace.agents.label_views import label_table
+from labelspace.agents.replies import fold, read_object, read_share, without_thoughts
 from labelspace.agents.texts import cut_middle
 from labelspace.errors import ConfigError
 from labelspace.llm import Engine, Outcome, Reply, ReplyError, Request, choice_distribution
@@ -131,7 +132,7 @@ class ByCode:
                 yield self._request((record, vote))
 
     async def ask(
-        self, engine: Engine, records: Iterable[Record], *, total: int | None
+        self, engine: Engine, records: Iterable[Record], *, total: int | None, shown: bool = True
     ) -> AsyncIterator[Outcome[Record, Answer]]:
         """One outcome for each record, in order."""
         if self._way == "auto":
@@ -146,6 +147,7 @@ class ByCode:
             version=self._template.hash,
             shorten=self._shorten,
             total=None if total is None else total * votes,
+            shown=shown,
         )
         cast_votes: list[Outcome[tuple[Record, int], Answer]] = []
         async with aclosing(cast("Any", outcomes)) as stream:
@@ -222,7 +224,7 @@ class ByCode:
         text, told = without_thoughts(reply.text), None
         if self._way == "verbal":
             data = read_object(reply.text, ("code", "confidence"))
-            text, told = str(data["code"]), _share(data["confidence"])
+            text, told = str(data["code"]), read_share(data["confidence"])
         name = self._named(text, codes)
         none_fits = name == self.space.other
         if self._way == "verbal":
@@ -287,19 +289,3 @@ def _is_whole(reply: Reply, codes: tuple[str, ...]) -> bool:
 
 def _verbal_schema(codes: tuple[str, ...]) -> dict[str, Any]:
     return closed_object({"code": {"type": "string", "enum": list(codes)}, "confidence": {"type": "integer"}})
-
-
-def _share(given: Any) -> float:
-    """A number of percent as a probability.
-
-    Raises:
-        ReplyError: It is none.
-    """
-    number = given.strip().removesuffix("%") if isinstance(given, str) else given
-    try:
-        value = float(number)
-    except (TypeError, ValueError):
-        value = -1.0
-    if isinstance(given, bool) or not 0 <= value <= 100:
-        raise ReplyError(f'"confidence" must be a whole number from 0 to 100, not {given!r:.50}.')
-    return value / 100

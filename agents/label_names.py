@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from labelspace.agents.label_views import View, Views
 from labelspace.agents.replies import (
     NONE,
     choice_scores,
@@ -15,10 +17,10 @@ from labelspace.agents.replies import (
     match_label,
     probability_of,
     read_object,
+    read_share,
     without_thoughts,
 )
 from labelspace.agents.texts import cut_middle
-from labelspace.errors import ConfigError
 from labelspace.llm import Engine, Outcome, Reply, ReplyError, Request
 from labelspace.prompts import Prompt, load_prompt
 from labelspace.records import Record
@@ -26,6 +28,8 @@ from labelspace.space import LabelSpace
 
 JSON_TOKENS = 4096
 """Room for an answer in JSON: a model can lose itself in a list."""
+GIVEN = 0.5
+"""From what probability on a label of several is given."""
 _LEAST_CHARS = 200
 """A text is not shortened below this."""
 
@@ -62,7 +66,7 @@ class Question(Protocol):
         ...
 
     def ask(
-        self, engine: Engine, records: Iterable[Record], *, total: int | None
+        self, engine: Engine, records: Iterable[Record], *, total: int | None, shown: bool = True
     ) -> AsyncIterator[Outcome[Record, Answer]]:
         """One outcome for each record, in order."""
         ...
@@ -73,7 +77,7 @@ class Question(Protocol):
 
 
 class ByName:
-    """One document, one request; the answer is a name, or JSON where there can be several or a reason."""
+    """One document, one request; the answer is a name, or JSON where there can be several, a reason or a number."""
 
     def __init__(
         self,
@@ -81,26 +85,44 @@ class ByName:
         *,
         use_case: str = "",
         rationale: bool = False,
+        confidence: bool = False,
         prompts: str | Path | None = None,
-        examples: int = 2,
         max_chars: int = 24_000,
         max_tokens: int | None = None,
         logprobs: int = 1,
+        views: Views | None = None,
+        temperature: float = 0.0,
+        seed: int | None = None,
     ) -> None:
-        """Fill in all of the prompt but the document; see `Labeler`."""
-        self.space, self.rationale, self.max_chars = space, rationale, max_chars
-        self.names = (*space.leaves, *([space.other] if space.other else []))
-        self._none = NONE - {fold(name) for name in self.names}
-        self.max_tokens, self._logprobs = max_tokens, logprobs
+        """Fill in all of the prompt that is the same for all documents.
+
+        Args:
+            space: The labels.
+            use_case: What the labels are for.
+            rationale: Whether the model gives its reason before the label.
+            confidence: Whether the model says, as a number, how likely its answer is right.
+            prompts: Folder of templates that replace ours by name.
+            max_chars: Of longer texts the middle is left out.
+            max_tokens: The most tokens of a reply.
+            logprobs: Alternatives to ask for at each token.
+            views: What a request shows besides the document; by default all labels.
+            temperature: Of replies that vote.
+            seed: Likewise.
+        """
+        self.space, self.rationale, self.confidence, self.max_chars = space, rationale, confidence, max_chars
+        self.views = views or Views(space)
+        bucket = self.views.bucket
+        self._none = NONE - {fold(name) for name in (*space.leaves, bucket)}
+        self._leaves = frozenset(space.leaves)
+        self.max_tokens = max_tokens
+        self.sampling: dict[str, Any] = {"temperature": temperature, "seed": seed}
+        self._logprobs = 0 if confidence else logprobs
         template = load_prompt("label_multi" if space.multi_label else "label", folder=prompts)
-        self.known: Mapping[str, Any] = {
-            "use_case": use_case,
-            "labels": label_table(space, examples),
-            "other": space.other or "",
-            "rationale": rationale,
-        }
-        """What the prompt says besides the document."""
+        self.known: Mapping[str, Any] = {"use_case": use_case, "rationale": rationale, "confidence": confidence}
+        """What the prompt says whatever the document."""
         self.prompt: Prompt = template.bind(**self.known)
+        if self.views.is_fixed:
+            self.prompt = self.prompt.bind(**self.views.of(()).variables)
 
     @property
     def source(self) -> Mapping[str, Any]:
@@ -114,14 +136,14 @@ class ByName:
 
     def requests(self, records: Iterable[Record]) -> Iterator[Request]:
         """One for each record."""
-        return map(self.request, records)
+        return map(self.request, self.views.look_up(records))
 
     def ask(
         self, engine: Engine, records: Iterable[Record], *, total: int | None, shown: bool = True
     ) -> AsyncIterator[Outcome[Record, Answer]]:
         """One outcome for each record, in order."""
         return engine.map(
-            records,
+            self.views.look_up(records),
             self.request,
             self.read,
             purpose="label",
@@ -137,62 +159,107 @@ class ByName:
 
     def request(self, record: Record) -> Request:
         """What is asked about a record."""
-        return self._ask_about(cut_middle(record.text, self.max_chars))
+        return self._ask_about(record, cut_middle(record.text, self.max_chars))
 
     def shorten(self, record: Record, times: int) -> Request | None:
         """Half of the text, then a quarter, where the model's context is too small for it."""
         text = shorter(record, self.max_chars, times)
-        return None if text is None else self._ask_about(text)
+        return None if text is None else self._ask_about(record, text)
 
-    def _ask_about(self, text: str) -> Request:
-        form: dict[str, Any] = {"choices": self.names, "max_tokens": self.max_tokens}
-        if self.rationale or self.space.multi_label:
-            form = {"schema": self._schema(), "max_tokens": self.max_tokens or JSON_TOKENS}
-        return Request(self.prompt.render(document=text), logprobs=self._logprobs, **form)
+    def _ask_about(self, record: Record, text: str) -> Request:
+        view = self.views.of((record.text,))
+        shown = {} if self.views.is_fixed else view.variables
+        form: dict[str, Any] = {"choices": view.names, "max_tokens": self.max_tokens}
+        if self.in_json:
+            form = {"schema": closed_object(self._properties(view)), "max_tokens": self.max_tokens or JSON_TOKENS}
+        return Request(self.prompt.render(document=text, **shown), logprobs=self._logprobs, **form, **self.sampling)
 
-    def _schema(self) -> dict[str, Any]:
+    @property
+    def in_json(self) -> bool:
+        """Whether an answer is more than a name."""
+        return self.rationale or self.confidence or self.space.multi_label
+
+    def answer_schema(self, view: View) -> dict[str, Any]:
+        """JSON schema of an answer among several: the bare label or labels where nothing else is asked for."""
+        properties = self._properties(view)
+        [only] = properties.values() if len(properties) == 1 else (None,)
+        return only or closed_object(properties)
+
+    def _properties(self, view: View) -> dict[str, Any]:
         properties: dict[str, Any] = {"rationale": {"type": "string"}} if self.rationale else {}
-        properties["labels" if self.space.multi_label else "label"] = self.label_schema()
-        return closed_object(properties)
-
-    def label_schema(self) -> dict[str, Any]:
-        """A label's name, or a list of them."""
-        label = {"type": "string", "enum": list(self.names)}
-        return {"type": "array", "items": label} if self.space.multi_label else label
+        label, number = {"type": "string", "enum": list(view.names)}, {"type": "integer"}
+        if not self.space.multi_label:
+            return {**properties, "label": label, **({"confidence": number} if self.confidence else {})}
+        item = closed_object({"label": label, "confidence": number}) if self.confidence else label
+        return {**properties, "labels": {"type": "array", "items": item}}
 
     # -- reading -----------------------------------------------------------------------------
 
-    def read(self, reply: Reply, _record: Record) -> Answer:
+    def read(self, reply: Reply, record: Record) -> Answer:
         """Read a reply strictly.
 
         Raises:
             ReplyError: It does not say which label.
         """
-        if self.rationale or self.space.multi_label:
-            key = "labels" if self.space.multi_label else "label"
-            answer = self.answer(read_object(reply.text, ("rationale", key) if self.rationale else (key,)))
+        view = self.views.of((record.text,))
+        if self.in_json:
+            answer = self.answer(read_object(reply.text, self.keys), view)
         else:
-            answer = self.labels_in([_bare_choice(without_thoughts(reply.text))], None)
-        if answer.none_fits:
+            answer = self.labels_in([_bare_choice(without_thoughts(reply.text))], view)
+        if answer.none_fits or self.confidence:
             return answer
         scores, confidence = self._scores(answer, reply)
-        return Answer(answer.labels, False, answer.rationale, scores, confidence)
+        return replace(answer, scores=scores, confidence=confidence)
 
-    def answer(self, data: Mapping[str, Any]) -> Answer:
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What an answer in JSON must have."""
+        keys = ["rationale"] if self.rationale else []
+        keys.append("labels" if self.space.multi_label else "label")
+        return (*keys, "confidence") if self.confidence and not self.space.multi_label else tuple(keys)
+
+    def answer(self, data: Mapping[str, Any], view: View) -> Answer:
         """What a JSON object says.
 
         Raises:
-            ReplyError: It does not say which label.
+            ReplyError: It does not say which label, or how likely it is.
         """
-        given = data["labels" if self.space.multi_label else "label"]
-        if self.space.multi_label and not isinstance(given, list):
-            raise ReplyError(f'"labels" must be a list of names from the list of labels, not {given!r:.100}.')
         rationale = data.get("rationale")
         if rationale is not None and not isinstance(rationale, str):
             raise ReplyError('"rationale" must be a text.')
-        return self.labels_in(given if isinstance(given, list) else [given], rationale)
+        if not self.space.multi_label:
+            answer = self.labels_in([data["label"]], view)
+            if self.confidence:
+                told = read_share(data["confidence"])
+                answer = replace(answer, scores=dict.fromkeys(answer.labels, told), confidence=told)
+            return replace(answer, rationale=rationale)
+        given = data["labels"]
+        if not isinstance(given, list):
+            raise ReplyError(f'"labels" must be a list of names from the list of labels, not {given!r:.100}.')
+        found = self._weighed(given, view) if self.confidence else self.labels_in(given, view)
+        return replace(found, rationale=rationale)
 
-    def labels_in(self, given: list[Any], rationale: str | None) -> Answer:
+    def _weighed(self, given: list[Any], view: View) -> Answer:
+        """Labels that come with numbers: those at one half and above are given.
+
+        The confidence is that of the whole set, were labels independent: that all given apply, and no other listed.
+        """
+        scores: dict[str, float] = {}
+        none_fits = False
+        for entry in given:
+            if not isinstance(entry, dict) or not {"label", "confidence"} <= entry.keys():
+                raise ReplyError(f'Each of "labels" is {{"label": ..., "confidence": ...}}, not {entry!r:.100}.')
+            told = read_share(entry["confidence"])
+            for name in self.labels_in([entry["label"]], view).labels:
+                scores[name] = max(told, scores.get(name, 0.0))
+                break
+            else:
+                none_fits = none_fits or told >= GIVEN
+        labels = tuple(name for name, score in scores.items() if score >= GIVEN)
+        confidence = math.prod(score if score >= GIVEN else 1 - score for score in scores.values())
+        return Answer(labels, none_fits and not labels, None, scores, confidence)
+
+    def labels_in(self, given: list[Any], view: View) -> Answer:
         """The labels that these names mean.
 
         Raises:
@@ -204,28 +271,25 @@ class ByName:
             if name is None or (isinstance(name, str) and fold(name) in self._none):
                 none_fits = True
             elif isinstance(name, str):
-                found[match_label(name, self.names)] = None
+                # A label that was not shown but is named as it is written is meant, too.
+                found[name if name in self._leaves else match_label(name, view.names)] = None
             else:
                 raise ReplyError(f"A label is a name from the list of labels, not {name!r:.100}.")
-        none_fits = none_fits or self.space.other in found
-        labels = tuple(name for name in found if name != self.space.other)
-        return Answer(labels, none_fits and not labels, rationale)
+        none_fits = none_fits or self.views.bucket in found
+        labels = tuple(name for name in found if name != self.views.bucket)
+        return Answer(labels, none_fits and not labels)
 
     def _scores(self, answer: Answer, reply: Reply) -> tuple[dict[str, float], float | None]:
         """What the server told of probabilities: of every choice, of the tokens of the answer, or nothing."""
         if reply.choice_logprobs and answer.labels:
             scores = choice_scores(reply.choice_logprobs)
-            scores.pop(self.space.other or "", None)
+            scores.pop(self.views.bucket, None)
             return scores, scores.get(answer.labels[0])
-        quoted = self.rationale or self.space.multi_label
-        found = {name: probability_of(reply, name, quoted=quoted) for name in answer.labels}
+        found = {name: probability_of(reply, name, quoted=self.in_json) for name in answer.labels}
         scores = {name: value for name, value in found.items() if value is not None}
         if not scores or len(scores) < len(answer.labels):
             return {}, None
-        confidence = 1.0
-        for value in scores.values():
-            confidence *= value
-        return scores, confidence
+        return scores, math.prod(scores.values())
 
 
 def closed_object(properties: Mapping[str, Any]) -> dict[str, Any]:
@@ -256,29 +320,3 @@ def _bare_choice(text: str) -> str | None:
         if value is None or isinstance(value, str):
             return value
     return text
-
-
-def label_table(space: LabelSpace, examples: int = 2) -> list[dict[str, Any]]:
-    """The leaves of a space as the variable `labels` of the templates `label` and `label_multi`.
-
-    Raises:
-        ConfigError: `examples` is negative.
-    """
-    if examples < 0:
-        raise ConfigError(f"the number of examples shown of a label is 0 or more, not {examples}")
-    table = []
-    for name in space.leaves:
-        label, above = space[name], space.ancestors(name)
-        group = " > ".join(reversed(above))
-        if above and space[above[0]].description:
-            group += f": {space[above[0]].description}"
-        table.append(
-            {
-                "name": name,
-                "group": group,
-                "description": label.description,
-                "instructions": label.instructions,
-                "examples": [text[:300] for text in label.examples[:examples]],
-            }
-        )
-    return table

@@ -7,15 +7,18 @@ aside as failed, with the raw reply; what fits no label abstains.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sized
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from labelspace.agents.demonstrations import Way
 from labelspace.agents.label_batch import InBatches
-from labelspace.agents.label_codes import ByCode, Confidence
+from labelspace.agents.label_codes import Confidence
 from labelspace.agents.label_feed import Feed
-from labelspace.agents.label_names import Answer, ByName, Question, label_table
+from labelspace.agents.label_names import Answer
+from labelspace.agents.label_plan import Plan
+from labelspace.agents.label_views import label_table
 from labelspace.errors import BudgetExceeded, ConfigError, ModelError
 from labelspace.llm import ChatModel, Engine, Estimate, Outcome, Stopped, iterate, run
 from labelspace.records import Classifier, Prediction, Record, as_records, set_aside_blank
@@ -51,17 +54,25 @@ class Labeler:
         prompts: str | Path | None = None,
         journal: str | Path | None = None,
         concurrency: int | Literal["auto"] = "auto",
+        candidates: int | None = None,
+        labelled: Sequence[Record] = (),
+        shots: int = 8,
+        shots_by: Way = "nearest",
+        context: int = 8_000,
+        permutations: int = 1,
+        descend: bool = False,
         examples: int = 2,
         max_chars: int = 24_000,
         max_tokens: int | None = None,
         logprobs: int = 1,
         one_token: bool = False,
         confidence: Confidence = "auto",
-        samples: int = 5,
+        samples: int | None = None,
         batch_documents: int = 1,
         set_aside: bool = False,
         closed: str | None = None,
         progress: bool = False,
+        seed: int = 0,
         engine: Mapping[str, Any] | None = None,
     ) -> None:
         """Say what to label with; nothing is opened or asked yet.
@@ -69,28 +80,36 @@ class Labeler:
         Args:
             space: The labels; where it has an `other`, the model is offered that too.
             model: A model string, a model, or "none" for similarity to the labels' texts.
-            embedder: For "none": what texts are compared by.
+            embedder: What texts are compared by: for "none", for candidates, and for labelled examples.
             use_case: What the labels are for, in a sentence.
             rationale: Whether the model gives its reason before the label. Costs tokens.
             prompts: Folder of templates that replace ours by name.
             journal: SQLite file that keeps every reply, so that a rerun asks nothing twice.
             concurrency: Calls in flight, or "auto".
-            examples: The most examples of a label that are shown.
+            candidates: Show each text only so many labels, the likeliest ones, for the model to choose among.
+            labelled: Examples with labels: some are shown, and all help to find candidates.
+            shots: How many of them are shown.
+            shots_by: Which; see `labelspace.agents.demonstrations.Way`.
+            context: For "many": tokens that they may take.
+            permutations: Ask under so many orders of the labels, and average.
+            descend: Go down the tree of labels level by level, one request each.
+            examples: The most of a label's own examples that are shown.
             max_chars: Of longer texts the middle is left out, which the prediction says.
             max_tokens: The most tokens of a reply.
             logprobs: How many alternatives to ask for at each token: confidence is read from them; 0 asks
                 for none.
             one_token: Whether each label gets a short code and the reply is one of these: one token, whose
                 log-probabilities become a distribution over the space.
-            confidence: For `one_token`, where confidence comes from: "logprobs", "verbal" (the model says a
-                number), "sampled" (several replies vote), or "auto": log-probabilities where the server
-                has them, otherwise verbal.
-            samples: Replies to a text that vote.
+            confidence: Where it comes from: "logprobs", "verbal" (the model says a number), "sampled" (several
+                replies vote), or "auto": log-probabilities where the server has them, otherwise none, or with
+                `one_token` verbal.
+            samples: Ask so many times at a temperature, and average.
             batch_documents: Texts in one request; what can't be used of its answers is asked again singly.
             set_aside: Whether a run that stops early (budget, too many failures) still ends each text:
                 those that were not asked about as failed, with the reason. Otherwise it raises.
             closed: Why nothing may be asked, where that is so: what the journal lacks is set aside with this reason.
             progress: Whether to show progress on stderr.
+            seed: Of the orders in which labels and examples stand.
             engine: Further settings of the `Engine`: budget, rpm, tpm, max_errors, retries, retry_failed, ...
 
         Raises:
@@ -112,22 +131,29 @@ class Labeler:
             return
         self._max_chars, self._set_aside, self._closed = max_chars, set_aside or closed is not None, closed
         self._engine = {**(engine or {}), "journal": journal, "concurrency": concurrency, "progress": progress}
-        shared: dict[str, Any] = {
-            "use_case": use_case,
-            "prompts": prompts,
-            "examples": examples,
-            "max_chars": max_chars,
-            "max_tokens": max_tokens,
-        }
-        self._question: Question
-        if one_token:
-            if rationale or batch_documents > 1:
-                other = "rationale" if rationale else "batch_documents"
-                raise ConfigError(f"one_token asks for one token about one text: leave it out, or {other}")
-            self._question = ByCode(space, confidence=confidence, samples=samples, **shared)
-        else:
-            names = ByName(space, rationale=rationale, logprobs=logprobs, **shared)
-            self._question = names if batch_documents == 1 else InBatches(names, batch_documents, prompts=prompts)
+        self._question, self._lookup = Plan(
+            space,
+            use_case=use_case,
+            rationale=rationale,
+            prompts=prompts,
+            examples=examples,
+            max_chars=max_chars,
+            max_tokens=max_tokens,
+            logprobs=logprobs,
+            one_token=one_token,
+            confidence=confidence,
+            samples=samples,
+            permutations=permutations,
+            batch_documents=batch_documents,
+            descend=descend,
+            candidates=candidates,
+            labelled=labelled,
+            shots=shots,
+            shots_by=shots_by,
+            context=context,
+            embedder=embedder,
+            seed=seed,
+        ).question()
 
     @property
     def label_space(self) -> LabelSpace:
@@ -163,6 +189,7 @@ class Labeler:
                     async for outcome in stream:
                         for record in feed.blanks_before(outcome.item):
                             yield set_aside_blank(record, source)
+                        self._lookup.count(outcome.item)
                         yield self._prediction(outcome, source)
                 for record in feed.waiting:
                     yield set_aside_blank(record, source)
@@ -178,6 +205,8 @@ class Labeler:
                 self.stats, self.account = engine.stats.to_data(), engine.to_data()
                 if isinstance(self._question, InBatches):
                     self.account["asked_singly"] = self._question.asked_singly
+                if self._lookup.recall.texts:
+                    self.account["candidates"] = self._lookup.recall.to_data()
 
     def _rest(self, engine: Engine, feed: Feed) -> Iterator[Prediction]:
         """What a stopped run did not come to: from the journal where it is there, otherwise failed."""

@@ -11,7 +11,6 @@ from labelspace.cli.options import (
     cache_option,
     data_options,
     embedder_option,
-    model_option,
     prompts_option,
     seed_option,
 )
@@ -22,6 +21,7 @@ from labelspace.progress import note
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from labelspace.agents.demonstrations import Way
     from labelspace.records import Record
     from labelspace.space import LabelSpace
 
@@ -50,7 +50,13 @@ def _concurrency(_context: click.Context, _option: click.Parameter, given: str) 
 @click.option(
     "--out", required=True, metavar="FILE", help="Where labels go: .jsonl, .csv, .tsv, .parquet; - for stdout."
 )
-@model_option
+@click.option(
+    "--model",
+    multiple=True,
+    metavar="MODEL",
+    help="none; http://host/v1#name for any OpenAI-compatible server; or provider:name through LangChain. "
+    "Several, each with --model, vote.  [default: none]",
+)
 @embedder_option
 @cache_option
 @click.option(
@@ -65,10 +71,49 @@ def _concurrency(_context: click.Context, _option: click.Parameter, given: str) 
     type=click.Choice(["auto", "logprobs", "verbal", "sampled"]),
     default="auto",
     show_default=True,
-    help="With --one-token: from log-probabilities, from a number the model gives, or from a vote.",
+    help="From log-probabilities, from a number the model gives, or from a vote of samples.",
 )
 @click.option(
-    "--samples", type=click.IntRange(min=2), default=5, show_default=True, metavar="N", help="Replies that vote."
+    "--samples", type=click.IntRange(min=2), metavar="N", help="Ask so many times at a temperature, and average."
+)
+@click.option(
+    "--permutations",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Ask under so many orders of the labels, and average.",
+)
+@click.option("--descend", is_flag=True, help="Go down the tree of labels level by level, one request each.")
+@click.option(
+    "--candidates",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="For large spaces: show each text only the K likeliest labels (by --embedder, and --examples).",
+)
+@click.option(
+    "--examples", metavar="FILE", help="Labelled records: some are shown to the model, all help to find candidates."
+)
+@click.option("--shots", type=click.IntRange(min=0), default=8, show_default=True, metavar="N", help="Examples shown.")
+@click.option(
+    "--shots-by",
+    type=click.Choice(["nearest", "diverse", "balanced", "many"]),
+    default="nearest",
+    show_default=True,
+    help="Most like the text, far apart, from each label in turn, or from each as many as --context has room for.",
+)
+@click.option(
+    "--context",
+    type=click.IntRange(min=1),
+    default=8_000,
+    show_default=True,
+    metavar="TOKENS",
+    help="With --shots-by many: what examples may take.",
+)
+@click.option(
+    "--instructions",
+    metavar="FILE",
+    help="What belongs to each label and what does not, as labelspace instruct wrote it.",
 )
 @click.option(
     "--batch-documents",
@@ -133,14 +178,22 @@ def command(
     data: str,
     space: str,
     out: str,
-    model: str,
+    model: tuple[str, ...],
     embedder: str,
     cache: bool,
     use_case: str,
     rationale: bool,
     one_token: bool,
     confidence: Literal["auto", "logprobs", "verbal", "sampled"],
-    samples: int,
+    samples: int | None,
+    permutations: int,
+    descend: bool,
+    candidates: int | None,
+    examples: str | None,
+    shots: int,
+    shots_by: Way,
+    context: int,
+    instructions: str | None,
     batch_documents: int,
     batch_api: bool,
     poll: float,
@@ -170,6 +223,10 @@ def command(
     from labelspace.data import count_rows, read_records
 
     known = load_space(space)
+    if instructions is not None:
+        from labelspace.agents.instructions import with_instructions
+
+        known = with_instructions(known, instructions)
     engine: dict[str, Any] = {
         "budget": budget,
         "rpm": rpm,
@@ -182,8 +239,18 @@ def command(
         return read_records(data, text_column=text_column, label_column=label_column, id_column=id_column)
 
     total = None if data == "-" else count_rows(data)
-    if model == "none":
-        asked = {"rationale": rationale, "one_token": one_token, "batch_api": batch_api, "dry_run": dry_run}
+    models = model or ("none",)
+    if models == ("none",):
+        asked = {
+            "rationale": rationale,
+            "one_token": one_token,
+            "batch_api": batch_api,
+            "samples": samples,
+            "descend": descend,
+            "candidates": candidates,
+            "examples": examples,
+            "dry_run": dry_run,
+        }
         given = [name for name, value in {**engine, **asked}.items() if value]
         if given:
             raise ConfigError(f"--{given[0].replace('_', '-')} is for a model: name one with --model")
@@ -192,9 +259,10 @@ def command(
         )
         code, labelled = say_what_was_made(out, counts), counts["ok"]
     else:
-        from labelspace.agents.labeler import Labeler
-        from labelspace.cli.label_model import Run, batch_model, show_what_would_be_asked
+        from labelspace.cli.label_model import Run, labelers, show_what_would_be_asked
 
+        if "none" in models:
+            raise ConfigError("--model none is no model: leave it out, or leave out the others")
         if journal is None and out != "-":
             journal = f"{out}.journal.sqlite"
         if dry_run and journal is not None and not Path(journal).exists():
@@ -205,15 +273,33 @@ def command(
             "one_token": one_token,
             "confidence": confidence,
             "samples": samples,
+            "permutations": permutations,
+            "descend": descend,
+            "candidates": candidates,
+            "shots": shots,
+            "shots_by": shots_by,
+            "context": context,
             "batch_documents": batch_documents,
+            "embedder": embedder,
+            "seed": seed,
         }
         shared: dict[str, Any] = {"concurrency": concurrency, "engine": engine, **asking}
-        if where == "ray" and (batch_api or out == "-"):
-            raise ConfigError("--engine ray writes to a file and asks directly: leave out --batch-api, and name --out")
+        if examples is not None:
+            shared["labelled"] = list(
+                read_records(examples, text_column=text_column, label_column=label_column, space=known)
+            )
+        if where == "ray" and (batch_api or out == "-" or len(models) > 1):
+            raise ConfigError(
+                "--engine ray writes to a file and asks one model directly: leave out --batch-api and further models, "
+                "and name --out"
+            )
         settings = {
             "data": data,
             "space": space,
             "space_version": known.version,
+            "model": list(models),
+            "examples": examples,
+            "instructions": instructions,
             "batch_api": batch_api,
             "engine": where,
             "workers": workers,
@@ -222,24 +308,19 @@ def command(
         }
         run = Run(out, journal if where == "local" else f"{out}.parts", settings)
         if where == "ray" and not dry_run:
+            folder = None if prompts is None else str(prompts.absolute())
             code = run.label_with_ray(
                 known,
                 records(),
                 folder=f"{out}.parts",
-                settings={**shared, "model": model, "prompts": None if prompts is None else str(prompts.absolute())},
+                settings={**shared, "model": models[0], "prompts": folder},
                 workers=workers,
                 partition_rows=partition_rows,
                 address=ray_address,
             )
         else:
-            labeler = Labeler(
-                known,
-                model=batch_model(model, poll=poll) if batch_api else model,
-                prompts=prompts,
-                journal=journal,
-                set_aside=True,
-                progress=True,
-                **shared,
+            labeler = labelers(
+                known, models, journal=journal, prompts=prompts, poll=poll if batch_api else None, **shared
             )
             if dry_run:
                 return show_what_would_be_asked(labeler, records())

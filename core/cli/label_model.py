@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from labelspace.errors import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL, ConfigError, L
 from labelspace.progress import note
 
 if TYPE_CHECKING:
+    from labelspace.agents.ensemble import Ensemble
     from labelspace.agents.labeler import Labeler
     from labelspace.llm import ChatModel, Request
     from labelspace.records import Record
@@ -26,15 +27,54 @@ INTERRUPTED = 130
 STATUS = {EXIT_OK: "complete", EXIT_PARTIAL: "partial", EXIT_FAILED: "failed", INTERRUPTED: "interrupted"}
 
 
-def show_what_would_be_asked(labeler: Labeler, records: Iterable[Record]) -> int:
+def labelers(
+    space: LabelSpace,
+    models: Sequence[str],
+    *,
+    journal: str | None,
+    prompts: Path | None,
+    poll: float | None,
+    **how: Any,
+) -> Labeler | Ensemble:
+    """The labeler of a model, or the ensemble of several.
+
+    Args:
+        space: The labels.
+        models: Model strings.
+        journal: Where replies are kept; of further models, beside it.
+        prompts: Folder of templates that replace ours.
+        poll: Seconds between two looks at the batch API; None asks directly.
+        how: Further settings of each `Labeler`.
+    """
+    from labelspace.agents.ensemble import Ensemble, own_journal
+    from labelspace.agents.labeler import Labeler
+
+    members = [
+        Labeler(
+            space,
+            model=model if poll is None else batch_model(model, poll=poll),
+            journal=own_journal(journal, place),
+            prompts=prompts,
+            set_aside=True,
+            progress=not place,
+            **how,
+        )
+        for place, model in enumerate(models)
+    ]
+    return members[0] if len(members) == 1 else Ensemble(members)
+
+
+def show_what_would_be_asked(labeler: Labeler | Ensemble, records: Iterable[Record]) -> int:
     """Print the first request as it would be sent, and what all of them come to; nothing is asked."""
-    estimate = labeler.estimate(records)
-    for request in estimate.examples[:1]:
+    found = labeler.estimate(records)
+    estimates = found if isinstance(found, list) else [found]
+    for request in estimates[0].examples[:1]:
         for message in request.messages:
             click.echo(f"--- {message['role']}\n{message['content']}")
         click.echo(f"--- {_form(request)}\n")
-    for line in estimate.lines():
-        click.echo(line)
+    for estimate in estimates:
+        for line in estimate.lines():
+            click.echo(line)
     click.echo("Dry run: nothing was asked.")
     return EXIT_OK
 
@@ -78,7 +118,7 @@ class Run:
         self.labelled = 0
         self._began, self._started = datetime.now(timezone.utc), time.monotonic()
 
-    def label(self, labeler: Labeler, records: Iterable[Record], *, total: int | None) -> int:
+    def label(self, labeler: Labeler | Ensemble, records: Iterable[Record], *, total: int | None) -> int:
         """Label all records, say what became of them, and return the exit code.
 
         Raises:
@@ -122,6 +162,11 @@ class Run:
     def end(self, counts: Mapping[str, int], account: Mapping[str, Any], *, stopped: str | None) -> int:
         """Say what became of the records, write the run.json and return the exit code."""
         code, self.labelled = say_what_was_made(self.out, counts), counts["ok"]
+        if (recall := account.get("candidates")) is not None:
+            share = recall["labels_held"] / recall["labels"]
+            note(
+                f"The candidates have {share:.2%} of the gold labels of the {recall['texts']:,} records that have any."
+            )
         if stopped is not None:
             note(f"Stopped early: {stopped}.")
             note("The rows that were not asked about are failed in the output; the same command goes on with them.")

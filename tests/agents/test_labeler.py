@@ -60,6 +60,8 @@ def test_what_is_asked() -> None:
             {"name": "Late parcel", "group": "", "description": "It has not come.", "instructions": "", "examples": []},
         ],
         other="Other",
+        demonstrations=[],
+        confidence=False,
         rationale=False,
         document="I want my money back",
     )

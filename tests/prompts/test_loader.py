@@ -219,7 +219,8 @@ def test_the_label_table(tmp_path: Path) -> None:
         LABEL | {"name": "dog", "group": "Pets: At home.", "instructions": "Barks."},
         LABEL | {"name": "ox", "group": "Cattle"},
     ]
-    system = load_prompt("label").render(labels=labels, use_case="", other="none", rationale=False, document="x")[0]
+    known = {"use_case": "", "other": "none", "demonstrations": [], "confidence": False, "rationale": False}
+    system = load_prompt("label").render(labels=labels, document="x", **known)[0]
     table = system["content"].split("# Labels\n")[1].split("\n\n")[0]
     assert table.splitlines() == [
         'A label is a line that begins with "- "; the headings only group them.',
@@ -247,7 +248,7 @@ def test_a_folder_overrides_by_name(tmp_path: Path) -> None:
     by_name = {prompt.name: prompt for prompt in list_prompts(folder=tmp_path)}
     assert sorted(by_name) == OURS
     assert by_name["label"].path.parent == tmp_path
-    with pytest.raises(PromptError, match="has no variable 'colour'; it has: document, labels, other"):
+    with pytest.raises(PromptError, match="has no variable 'colour'; it has: confidence, demonstrations, document, labels, other"):
         prompt.render(**values, colour="red")
 
 
