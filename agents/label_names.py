@@ -110,6 +110,8 @@ class ByName:
             seed: Likewise.
         """
         self.space, self.rationale, self.confidence, self.max_chars = space, rationale, confidence, max_chars
+        self.in_json = rationale or confidence or space.multi_label
+        """Whether an answer is more than a name."""
         self.views = views or Views(space)
         bucket = self.views.bucket
         self._none = NONE - {fold(name) for name in (*space.leaves, bucket)}
@@ -174,11 +176,6 @@ class ByName:
             form = {"schema": closed_object(self._properties(view)), "max_tokens": self.max_tokens or JSON_TOKENS}
         return Request(self.prompt.render(document=text, **shown), logprobs=self._logprobs, **form, **self.sampling)
 
-    @property
-    def in_json(self) -> bool:
-        """Whether an answer is more than a name."""
-        return self.rationale or self.confidence or self.space.multi_label
-
     def answer_schema(self, view: View) -> dict[str, Any]:
         """JSON schema of an answer among several: the bare label or labels where nothing else is asked for."""
         properties = self._properties(view)
@@ -201,15 +198,16 @@ class ByName:
         Raises:
             ReplyError: It does not say which label.
         """
-        view = self.views.of((record.text,))
         if self.in_json:
-            answer = self.answer(read_object(reply.text, self.keys), view)
+            answer = self.answer(read_object(reply.text, self.keys), self.views.of((record.text,)))
+        elif reply.text in self._leaves:  # as nearly all are
+            answer = Answer((reply.text,))
         else:
-            answer = self.labels_in([_bare_choice(without_thoughts(reply.text))], view)
+            answer = self.labels_in([_bare_choice(without_thoughts(reply.text))], self.views.of((record.text,)))
         if answer.none_fits or self.confidence:
             return answer
         scores, confidence = self._scores(answer, reply)
-        return replace(answer, scores=scores, confidence=confidence)
+        return Answer(answer.labels, False, answer.rationale, scores, confidence)
 
     @property
     def keys(self) -> tuple[str, ...]:

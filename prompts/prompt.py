@@ -64,6 +64,8 @@ class Prompt:
     _done: Mapping[int, str] = field(default_factory=dict)
     _around: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     """What stands before and behind the document in messages that lack nothing else."""
+    _lacks: str | None = None
+    """The document, where nothing else is lacking and every message is ready but for it."""
 
     @property
     def name(self) -> str:
@@ -95,7 +97,10 @@ class Prompt:
             if part.document is not None and part.variables - given.keys() == {part.document}
         }
         split = {place: (ends[0], ends[1]) for place, ends in around.items() if len(ends) == 2}
-        return replace(self, _given=given, _done=ready, _around=split)
+        lacking = {name for name in self.head.variables if name not in given}
+        lacking |= {str(part.document) for place, part in enumerate(self._parts) if place in split}
+        whole = len(ready) + len(split) == len(self._parts) and len(lacking) == 1
+        return replace(self, _given=given, _done=ready, _around=split, _lacks=min(lacking) if whole else None)
 
     def render(self, **variables: Any) -> list[Message]:
         """Fill in the variables.
@@ -106,6 +111,16 @@ class Prompt:
         Raises:
             PromptError: A variable is missing, unknown or not plain data, or the template fails on it.
         """
+        text = variables.get(self._lacks) if self._lacks is not None and len(variables) == 1 else None
+        if isinstance(text, str):
+            # As the templates write it, without running them: a labeling run renders millions.
+            fenced = fence(text)
+            return [
+                {"role": part.role, "content": self._done[place]}
+                if place in self._done
+                else {"role": part.role, "content": fenced.join(self._around[place])}
+                for place, part in enumerate(self._parts)
+            ]
         given = {**self._given, **self._checked(variables)}
         missing = [name for name in self.head.variables if name not in given]
         if missing:
@@ -121,9 +136,7 @@ class Prompt:
         if place in self._done and not now:
             return self._done[place]
         if place in self._around and now == {part.document} and isinstance(text := given[str(part.document)], str):
-            # As the template writes it, without running the template: a labeling run renders millions.
-            before, behind = self._around[place]
-            return f"{before}{fence(text)}{behind}"
+            return fence(text).join(self._around[place])
         return self._fill(part, given)
 
     def _checked(self, variables: Mapping[str, Any]) -> dict[str, Any]:
