@@ -5,15 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from labelspace.agents.graph import Labels
 from labelspace.agents.naming import Named, name_clusters
 from labelspace.agents.partition import Clusters, cluster
-from labelspace.embed import Embedder, cache_folder, fit_embedder, load_embedder
+from labelspace.embed import Embedder, Vectors, cache_folder, fit_embedder, load_embedder
 from labelspace.errors import DataError
 from labelspace.space import Label, LabelSpace
+
+
+class Namer(Protocol):
+    """Names clusters, as `name_clusters` does."""
+
+    def __call__(
+        self, texts: Sequence[str], vectors: Vectors, labels: Labels, *, taken: Sequence[str] = ()
+    ) -> list[Named]:
+        """A unique name for each cluster; `labels` counts them from 0, -1 for texts to pass over."""
+        ...
+
 
 _LISTED = 6
 """Labels that the description of a group names."""
@@ -48,6 +60,7 @@ def discover_clusters(
     levels: int = 1,
     seed: int = 0,
     cache: Path | None = None,
+    namer: Namer = name_clusters,
 ) -> Discovery:
     """Cluster texts and name the clusters; how many there are follows from the texts.
 
@@ -58,6 +71,7 @@ def discover_clusters(
         levels: 2 for labels in groups.
         seed: Seed of everything random.
         cache: Folder that keeps embeddings; the user's cache folder if None.
+        namer: Names the clusters: from their words, or `labelspace.agents.naming_model.ModelNamer`.
 
     Raises:
         DataError: All texts are blank.
@@ -68,8 +82,8 @@ def discover_clusters(
         embedder = load_embedder(embedder, cache=cache or cache_folder())
     vectors = fit_embedder(embedder, texts).embed(texts)
     clusters = cluster(vectors, levels=levels, max_labels=max_labels, seed=seed)
-    leaves = name_clusters(texts, vectors, clusters.leaf)
-    groups = _name_groups(texts, vectors, clusters, [leaf.name for leaf in leaves])
+    leaves = namer(texts, vectors, clusters.leaf)
+    groups = _name_groups(texts, vectors, clusters, [leaf.name for leaf in leaves], namer)
     labels: list[Label] = []
     for number, group in enumerate(groups):
         within = np.flatnonzero(clusters.group == number)
@@ -86,11 +100,13 @@ def _label(named: Named, parent: str | None) -> Label:
     return Label(name=named.name, description=named.description, parent=parent, examples=named.examples)
 
 
-def _name_groups(texts: Sequence[str], vectors: np.ndarray, clusters: Clusters, taken: list[str]) -> list[str]:
+def _name_groups(
+    texts: Sequence[str], vectors: Vectors, clusters: Clusters, taken: list[str], namer: Namer
+) -> list[str]:
     if not (clusters.group >= 0).any():
         return []
     group: Labels = np.where(clusters.leaf < 0, -1, clusters.group[clusters.leaf])
-    return [named.name for named in name_clusters(texts, vectors, group, taken=taken)]
+    return [named.name for named in namer(texts, vectors, group, taken=taken)]
 
 
 def _describe_group(names: list[str]) -> str:

@@ -45,6 +45,8 @@ class Named:
     name: str
     description: str
     examples: tuple[str, ...]
+    terms: tuple[str, ...] = ()
+    """Phrases that distinguish it, most telling first."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def name_clusters(
     named = []
     for number, shown in enumerate(examples):
         terms = [_spell(phrase.words, surfaces) for phrase in _terms(phrases[number])]
-        named.append(Named(names[number], _describe(terms, shown), tuple(shown)))
+        named.append(Named(names[number], _describe(terms, shown), tuple(shown), tuple(terms)))
     return named
 
 

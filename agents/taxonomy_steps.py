@@ -1,280 +1,184 @@
-"""The steps of making a taxonomy with a model: summarise, generate, update, review, group."""
+"""The loop that makes one taxonomy: generate, update batch by batch, review; and groups at the end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
 
-from labelspace.agents.asking import Refused, Warming, ask_each, shorter_texts
-from labelspace.agents.taxonomy_replies import (
-    GROUPS,
-    REVIEW,
-    SUMMARIES,
-    TAXONOMY,
-    UPDATE,
-    Draft,
-    Judgement,
-    Limits,
-    read_groups,
-    read_judgement,
-    read_summaries,
-    read_taxonomy,
-)
-from labelspace.agents.texts import cut_middle
-from labelspace.errors import ConfigError, ModelError
-from labelspace.llm import Engine
+from labelspace.agents.asking import Refused
+from labelspace.agents.taxonomy_batches import even_batches
+from labelspace.agents.taxonomy_changes import Lineage
+from labelspace.agents.taxonomy_checks import Draft
+from labelspace.agents.taxonomy_questions import Groups, Questions
+from labelspace.agents.taxonomy_settings import Step
+from labelspace.errors import ConfigError
 from labelspace.progress import Progress, note
-from labelspace.prompts import Prompt, load_prompt
 from labelspace.space import Label, LabelSpace
 
-Value = TypeVar("Value")
-DEFAULT_MAX_LABELS = 25
 FEWEST_TO_GROUP = 4
 _EXAMPLES = 3
 _EXAMPLE_CHARACTERS = 300
-_SUMMARIZED_CHARACTERS = 12_000
-"""Of a longer document, the middle is left out; also the size of a batch of documents to summarise."""
-_SUMMARIZED_TOGETHER = 10
-_UNSUMMARIZED_CHARACTERS = 1_000
-"""Of a long document that has no summary, so much stands in for it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaxonomySettings:
-    """How to make a taxonomy. The defaults are the paper's, where it has any."""
-
-    use_case: str = ""
-    """What the taxonomy is for, in a sentence."""
-    max_labels: int = DEFAULT_MAX_LABELS
-    levels: Literal[1, 2] = 1
-    """Two: the labels are put into groups at the end."""
-    batch_size: int = 200
-    max_documents: int = 2000
-    """So many documents are drawn where there are more (the paper took 10,000)."""
-    summarize: Literal["long", "always", "never"] = "long"
-    """Which documents are summarised."""
-    long_words: int = 60
-    """A document with more words is long."""
-    summary_words: int = 20
-    name_words: int = 5
-    description_words: int = 40
-    language: str = "English"
-    """The language of names and descriptions."""
-    retries: int = 5
-    """Times that the model is asked again after a reply that breaks a guardrail."""
-    generate_temperature: float = 0.5
-    update_temperature: float = 0.2
-    temperature_step: float = 0.1
-    top_p: float = 0.5
-    max_tokens: int | None = None
-    other: str = "Other"
-    """The bucket that is offered, at assignment only, for what fits nowhere."""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse sizes that can't work."""
-        for name in ("max_labels", "batch_size", "max_documents", "summary_words", "name_words", "description_words"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.levels not in (1, 2):
-            raise ConfigError(f"levels must be 1 or 2, not {self.levels}")
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step of the loop, for a person who wants to know how the taxonomy came about."""
-
-    what: Literal["generate", "update", "review", "group"]
-    documents: int
-    labels: tuple[str, ...]
-    """Names after the step."""
-    score: float | None = None
-    """What the model gave the taxonomy before the step, 0 to 100."""
-    explanation: str = ""
-    suggestions: str = ""
-    failed: str = ""
-    """Why the step was skipped."""
 
 
 class Loop:
-    """The steps, and what they share."""
+    """One taxonomy on its way, from nothing or from labels that there are."""
 
     def __init__(
-        self, engine: Engine, settings: TaxonomySettings, *, prompts: str | Path | None = None, progress: bool = False
+        self, questions: Questions, *, candidate: int = 0, start: LabelSpace | None = None, reasons: bool = False
     ) -> None:
-        """Take what asks and how."""
-        self.engine, self.settings, self.progress = engine, settings, progress
-        self.limits = Limits(settings.max_labels, settings.name_words, settings.description_words, settings.other)
-        self.folder = prompts
+        """Take what asks, and what to start from.
+
+        Args:
+            questions: Asks.
+            candidate: Which of several taxonomies this is; shifts the seed of its requests.
+            start: Labels to begin with instead of generating them.
+            reasons: Whether each change of them needs its reason; then there is no review, which would
+                reword what nobody complained about.
+
+        Raises:
+            ConfigError: `start` has more than two levels.
+        """
+        self.questions, self.settings, self.candidate = questions, questions.settings, candidate
+        self.start, self.reasons = start, reasons
         self.steps: list[Step] = []
+        self.labels: tuple[Draft, ...] = ()
+        self.failed = ""
+        """Why there is no taxonomy."""
         self.examples: dict[str, list[str]] = {}
         """Texts that the model cited for a label, by its name."""
+        self.lineage = Lineage(start.leaves if start else ())
+        self._groups: Groups = []
+        if start is not None:
+            self.labels = tuple(Draft(name, start[name].description) for name in start.leaves)
+            self.examples = {name: list(start[name].examples) for name in start.leaves}
+            if any(len(start.ancestors(name)) > 1 for name in start.leaves):
+                raise ConfigError(f"the space {start.name!r} has more than two levels; give one with one or two")
+            self._groups = [
+                (Draft(name, start[name].description), list(start.children(name)))
+                for name in start.roots
+                if start.children(name)
+            ]
 
-    async def run(self, documents: list[str]) -> LabelSpace:
-        """Go through all steps."""
-        short = await self.summarize(documents)
-        batches = even_batches(len(documents), self.settings.batch_size)
-        labels: tuple[Draft, ...] = ()
-        groups: list[tuple[Draft, list[str]]] = []
-        steps = len(batches) + self.settings.levels
-        with Progress("taxonomy", total=steps, unit="steps", shown=self.progress) as bar:
-            for batch in batches:
-                texts = [short[place] for place in batch]
-                labels = await self.update(labels, texts) if labels else await self.generate(texts)
-                self._cite(labels, [(documents[place], short[place]) for place in batch])
-                bar.advance(remark=f"{len(labels)} labels")
-            labels = await self.review(labels)
-            self._cite(labels, [])
-            bar.advance(remark=f"{len(labels)} labels")
-            if self.settings.levels == 2:
-                groups = await self.group(labels)
-                bar.advance(remark=f"{len(labels)} labels in {len(groups)} groups")
-        return self._space(labels, groups)
+    @property
+    def seed(self) -> int:
+        """Of the requests."""
+        return self.settings.seed + self.candidate
+
+    async def run(self, documents: Sequence[str], short: Sequence[str], bar: Progress) -> None:
+        """Read all batches, until they change nothing any more, and review.
+
+        Args:
+            documents: In the order in which to read them.
+            short: Each, or its summary.
+            bar: Counts steps.
+        """
+        quiet = 0
+        for batch in even_batches(len(documents), self.settings.batch_size):
+            before, texts = self.labels, [short[place] for place in batch]
+            if self.labels:
+                await self._judge("update", texts)
+            else:
+                await self._generate(texts)
+                if self.failed:
+                    return
+            self._cite([(documents[place], short[place]) for place in batch])
+            bar.advance(remark=f"{len(self.labels)} labels")
+            quiet = quiet + 1 if _texts(before) == _texts(self.labels) else 0
+            if quiet == self.settings.patience and batch.stop < len(documents):
+                note(
+                    f"taxonomy: {quiet} batches in a row changed nothing, "
+                    f"so the last {len(documents) - batch.stop:,} documents are not read"
+                )
+                break
+        if not self.reasons:
+            await self._judge("review", [])
+            self._cite([])
+        bar.advance(remark=f"{len(self.labels)} labels")
+
+    async def finish(self) -> LabelSpace:
+        """Put the labels into groups where that is wanted, and make a space of them."""
+        groups: Groups = []
+        if self.settings.levels == 2:
+            groups = self._inherited() or await self._group()
+        return self._space(groups)
 
     # -- the steps ---------------------------------------------------------------------------
 
-    async def summarize(self, documents: list[str]) -> list[str]:
-        """Each document, or its summary where it is long."""
-        settings = self.settings
-        if settings.summarize == "never":
-            return [cut_middle(text, _UNSUMMARIZED_CHARACTERS) for text in documents]
-        long = [
-            place
-            for place, text in enumerate(documents)
-            if settings.summarize == "always" or is_long(text, settings.long_words)
-        ]
-        texts = [cut_middle(documents[place], _SUMMARIZED_CHARACTERS) for place in long]
-        batches = batches_by_size(texts)
-        answers = await self._ask(
-            self._prompt("summarize", words=settings.summary_words),
-            [texts[batch.start : batch.stop] for batch in batches],
-            lambda text, batch: read_summaries(text, len(batch), settings.summary_words),
-            SUMMARIES,
-            cut=shorter_texts,
-            shown=self.progress,
-        )
-        short, failed = list(documents), 0
-        for batch, answer in zip(batches, answers, strict=True):
-            for at, index in enumerate(batch):
-                if isinstance(answer, Refused):
-                    failed += 1
-                    text = " ".join(texts[index].split()[: settings.long_words])
-                    short[long[index]] = text[:_UNSUMMARIZED_CHARACTERS]
-                else:
-                    short[long[index]] = answer[at]
-        if failed:
-            note(f"{failed} documents got no usable summary; their first {settings.long_words} words stand in")
-        return short
-
-    async def generate(self, texts: list[str]) -> tuple[Draft, ...]:
-        """A first taxonomy."""
-        [answer] = await self._ask(
-            self._prompt("generate", **self._sizes()),
-            [texts],
-            lambda text, batch: read_taxonomy(text, self.limits, documents=len(batch)),
-            TAXONOMY,
-            temperature=self.settings.generate_temperature,
-        )
+    async def _generate(self, texts: list[str]) -> None:
+        answer = await self.questions.generate(texts, seed=self.seed)
         if isinstance(answer, Refused):
             tries = self.settings.retries + 1
-            raise ModelError(f"{self.engine.model.name} gave no usable taxonomy in {tries} tries: {answer.reason}")
-        self.steps.append(Step("generate", len(texts), _names(answer)))
-        return answer
+            self.failed = (
+                f"{self.questions.engine.model.name} gave no usable taxonomy in {tries} tries: {answer.reason}"
+            )
+            self._log("generate", len(texts), failed=answer.reason)
+            return
+        self.labels = answer
+        self._log("generate", len(texts))
 
-    async def update(self, labels: tuple[Draft, ...], texts: list[str]) -> tuple[Draft, ...]:
-        """The taxonomy after it was judged on, and changed for, another batch."""
-        return await self._judge("update", labels, texts, UPDATE, temperature=self.settings.update_temperature)
-
-    async def review(self, labels: tuple[Draft, ...]) -> tuple[Draft, ...]:
-        """The taxonomy after a last look at it without documents."""
-        return await self._judge("review", labels, [], REVIEW, temperature=0.0)
-
-    async def _judge(
-        self,
-        what: Literal["update", "review"],
-        labels: tuple[Draft, ...],
-        texts: list[str],
-        schema: Mapping[str, Any],
-        *,
-        temperature: float,
-    ) -> tuple[Draft, ...]:
-        known = _names(labels)
-        [answer] = await self._ask(
-            self._prompt(what, labels=_table(labels), **self._sizes()),
-            [texts],
-            lambda text, batch: read_judgement(text, self.limits, known=known, documents=len(batch)),
-            REVIEW,
-            temperature=temperature,
-        )
+    async def _judge(self, what: Literal["update", "review"], texts: list[str]) -> None:
+        answer = await self.questions.judge(what, self.labels, texts, seed=self.seed, reasons=self.reasons)
         if isinstance(answer, Refused):
             note(f"taxonomy: the {what} was skipped: {answer.reason}")
-            self.steps.append(Step(what, len(texts), known, failed=answer.reason))
-            return tuple(replace(draft, continues=(draft.name,), documents=()) for draft in labels)
-        judged: Judgement = answer
-        names = _names(judged.labels)
-        self.steps.append(Step(what, len(texts), names, judged.score, judged.explanation, judged.suggestions))
-        return judged.labels
+            self.labels = tuple(replace(draft, continues=(draft.name,), documents=()) for draft in self.labels)
+            self._log(what, len(texts), failed=answer.reason)
+            return
+        self.labels = answer.labels
+        self.lineage.follow(answer)
+        self._log(what, len(texts), score=answer.score, explanation=answer.explanation, suggestions=answer.suggestions)
 
-    async def group(self, labels: tuple[Draft, ...]) -> list[tuple[Draft, list[str]]]:
-        """The upper level: groups with the names of their labels; none where it can't be had."""
-        names = _names(labels)
-        if len(names) < FEWEST_TO_GROUP:
-            note(f"taxonomy: {len(names)} labels are too few for two levels; it has one")
+    async def _group(self) -> Groups:
+        """The upper level; none where it can't be had."""
+        if len(self.labels) < FEWEST_TO_GROUP:
+            note(f"taxonomy: {len(self.labels)} labels are too few for two levels; it has one")
             return []
-        most = min(round(1.5 * len(names) ** 0.5), len(names) // 2)
-        sizes = {name: value for name, value in self._sizes().items() if name != "max_labels"}
-        [answer] = await self._ask(
-            self._prompt("group", labels=_table(labels), max_groups=most, **sizes),
-            [[]],
-            lambda text, _: read_groups(text, self.limits, names=names, max_groups=most),
-            GROUPS,
-        )
+        most = min(round(1.5 * len(self.labels) ** 0.5), len(self.labels) // 2)
+        most = max(most, len(self._groups))
+        answer = await self.questions.group(self.labels, most, self._groups, seed=self.seed)
         if isinstance(answer, Refused):
             note(f"taxonomy: the labels could not be grouped, so it has one level: {answer.reason}")
-            self.steps.append(Step("group", 0, names, failed=answer.reason))
+            self._log("group", 0, failed=answer.reason)
             return []
-        self.steps.append(Step("group", 0, (*(draft.name for draft, _ in answer), *names)))
+        self.steps.append(
+            Step("group", 0, (*(draft.name for draft, _ in answer), *self._names()), candidate=self.candidate)
+        )
         return answer
 
-    def _prompt(self, name: str, **variables: Any) -> Prompt:
-        settings = self.settings
-        return load_prompt(f"taxonomy_{name}", folder=self.folder).bind(
-            use_case=settings.use_case, language=settings.language, **variables
-        )
+    def _inherited(self) -> Groups:
+        """The groups that there were, where each label has its place in them; otherwise none."""
+        home = {name: at for at, (_, inside) in enumerate(self._groups) for name in inside}
+        found: Groups = [(draft, []) for draft, _ in self._groups]
+        for draft in self.labels:
+            places = {home[old] for old in self.lineage.origins(draft.name) if old in home}
+            if len(places) != 1:
+                return []
+            found[places.pop()][1].append(draft.name)
+        return [(draft, inside) for draft, inside in found if inside]
 
-    def _sizes(self) -> dict[str, int]:
-        settings = self.settings
-        return {
-            "max_labels": settings.max_labels,
-            "name_words": settings.name_words,
-            "description_words": settings.description_words,
-        }
-
-    async def _ask(
+    def _log(
         self,
-        prompt: Prompt,
-        batches: Sequence[list[str]],
-        read: Callable[[str, list[str]], Value],
-        schema: Mapping[str, Any],
+        what: Literal["generate", "update", "review", "group"],
+        documents: int,
         *,
-        temperature: float = 0.0,
-        **how: Any,
-    ) -> list[Value | Refused]:
-        settings = self.settings
-        warming = Warming(temperature, settings.temperature_step, settings.retries)
-        sampling = {"top_p": settings.top_p, "max_tokens": settings.max_tokens, "seed": settings.seed}
-        return await ask_each(
-            self.engine, prompt, batches, read, schema=schema, warming=warming, sampling=sampling, **how
+        score: float | None = None,
+        explanation: str = "",
+        suggestions: str = "",
+        failed: str = "",
+    ) -> None:
+        self.steps.append(
+            Step(what, documents, self._names(), score, explanation, suggestions, failed, candidate=self.candidate)
         )
+
+    def _names(self) -> tuple[str, ...]:
+        return tuple(draft.name for draft in self.labels)
 
     # -- what comes of it --------------------------------------------------------------------
 
-    def _cite(self, labels: tuple[Draft, ...], batch: list[tuple[str, str]]) -> None:
+    def _cite(self, batch: list[tuple[str, str]]) -> None:
         """Carry examples over to the labels that continue others, and add those cited from this batch."""
         before, self.examples = self.examples, {}
-        for draft in labels:
+        for draft in self.labels:
             texts = [text for name in draft.continues for text in before.get(name, [])]
             for place in draft.documents:
                 whole, short = (" ".join(text.split()) for text in batch[place])
@@ -282,54 +186,33 @@ class Loop:
             fit = [text for text in dict.fromkeys(texts) if len(text) <= _EXAMPLE_CHARACTERS]
             self.examples[draft.name] = fit[:_EXAMPLES]
 
-    def _space(self, labels: tuple[Draft, ...], groups: list[tuple[Draft, list[str]]]) -> LabelSpace:
-        by_name = {draft.name: draft for draft in labels}
+    def _label(self, draft: Draft, parent: str | None) -> Label:
+        """A label of the space; one that has not changed stays as it was in all that it says."""
+        old = self.start[draft.name] if self.start is not None and draft.name in self.start else None
+        if old is not None and old.description == draft.description:
+            return old.model_copy(update={"parent": parent})
+        return Label(
+            name=draft.name,
+            description=draft.description,
+            parent=parent,
+            examples=tuple(self.examples.get(draft.name, ())),
+        )
+
+    def _space(self, groups: Groups) -> LabelSpace:
+        by_name = {draft.name: draft for draft in self.labels}
         made: list[Label] = []
         above = {name: draft for draft, inside in groups for name in inside}
-        order = list(above) or list(by_name)
-        for name in order:
+        for name in list(above) or list(by_name):
             group = above.get(name)
             if group is not None and group.name not in {label.name for label in made}:
                 made.append(Label(name=group.name, description=group.description))
-            made.append(
-                Label(
-                    name=name,
-                    description=by_name[name].description,
-                    parent=None if group is None else group.name,
-                    examples=tuple(self.examples[name]),
-                )
+            made.append(self._label(by_name[name], None if group is None else group.name))
+        if self.start is not None:
+            return self.start.model_copy(
+                update={"labels": tuple(made), "other": self.start.other or self.settings.other or None}
             )
         return LabelSpace(name="discovered", labels=tuple(made), other=self.settings.other or None)
 
 
-# -- pieces ----------------------------------------------------------------------------------------
-
-
-def is_long(text: str, words: int) -> bool:
-    """Whether a text has more words, or, where words are not set apart, as many characters as so many have."""
-    return len(text) > 12 * words or len(text.split()) > words
-
-
-def even_batches(count: int, size: int) -> list[range]:
-    """Cut `count` places into as few batches of at most `size` as can be, all about equally large."""
-    batches = -(-count // size)
-    return [range(count * place // batches, count * (place + 1) // batches) for place in range(batches)]
-
-
-def batches_by_size(texts: Sequence[str]) -> list[range]:
-    """Cut texts into batches of a few thousand characters, one text at least."""
-    batches, start, size = [], 0, 0
-    for place, text in enumerate(texts):
-        if place > start and (size + len(text) > _SUMMARIZED_CHARACTERS or place - start == _SUMMARIZED_TOGETHER):
-            batches.append(range(start, place))
-            start, size = place, 0
-        size += len(text)
-    return [*batches, range(start, len(texts))] if texts else []
-
-
-def _names(labels: Sequence[Draft]) -> tuple[str, ...]:
-    return tuple(draft.name for draft in labels)
-
-
-def _table(labels: Sequence[Draft]) -> list[dict[str, str]]:
-    return [{"name": draft.name, "description": draft.description} for draft in labels]
+def _texts(labels: Sequence[Draft]) -> list[tuple[str, str]]:
+    return [(draft.name, draft.description) for draft in labels]

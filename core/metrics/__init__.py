@@ -35,7 +35,7 @@ from labelspace.metrics.selection import (
     risk_coverage,
     threshold_for_precision,
 )
-from labelspace.metrics.tree import hierarchical_f1, level_accuracy, mean_tree_distance
+from labelspace.metrics.tree import hierarchical_f1, level_accuracy, matched_tree_distance, mean_tree_distance
 
 __all__ = [
     "Comparison",
@@ -63,6 +63,7 @@ __all__ = [
     "log_loss",
     "macro_f1",
     "many_to_one_f1",
+    "matched_tree_distance",
     "mcnemar",
     "mean_tree_distance",
     "micro_f1",

@@ -38,6 +38,34 @@ def mean_tree_distance(gold: Sequence[Answer], predicted: Sequence[Answer], *, s
     return float(distances(cells, space) @ cells.rows / len(cells)) if len(cells) else float("nan")
 
 
+def matched_tree_distance(gold: Sequence[str], clusters: Sequence[str | None], *, space: LabelSpace) -> float:
+    """Mean number of edges in the gold tree between a row's gold label and the node that its cluster stands for.
+
+    A cluster stands for the node, on any level, that is nearest to its rows in sum: one that holds a whole branch
+    stands for its root, and is as far from the leaves as that. A row without a cluster stands at the common root.
+
+    Args:
+        gold: Labels of the gold space.
+        clusters: Discovered labels, of any vocabulary.
+        space: The gold tree.
+    """
+    if not len(gold):
+        return float("nan")
+    counts: dict[str | None, dict[str, int]] = {}
+    for name, cluster in zip(gold, clusters, strict=True):
+        inside = counts.setdefault(cluster, {})
+        inside[name] = inside.get(name, 0) + 1
+    total = 0
+    for cluster, inside in counts.items():
+        paths = {name: path_of(space, name) for name in inside}
+        nodes = {path[:depth] for path in paths.values() for depth in range(len(path) + 1)} if cluster else {()}
+        total += min(
+            sum(rows * (len(paths[name]) + len(node) - 2 * _shared(paths[name], node)) for name, rows in inside.items())
+            for node in nodes
+        )
+    return total / len(gold)
+
+
 def level_accuracy(gold: Sequence[Answer], predicted: Sequence[Answer], *, space: LabelSpace) -> list[float]:
     """Accuracy at each level, the top first, over the rows whose gold label reaches that deep."""
     cells = group(gold, predicted)

@@ -11,7 +11,7 @@ import pytest
 
 from labelspace.agents.discover import discover
 from labelspace.agents.taxonomy import TaxonomySettings, make_taxonomy
-from labelspace.agents.taxonomy_steps import batches_by_size, even_batches, is_long
+from labelspace.agents.taxonomy_batches import batches_by_size, even_batches, is_long
 from labelspace.errors import ConfigError, DataError, ModelError
 from labelspace.llm import Request, ScriptedLLM
 from labelspace.llm.request import CallFailed

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
+from labelspace.agents.taxonomy_checks import Draft, Limits
 from labelspace.agents.taxonomy_replies import (
-    Draft,
-    Limits,
     read_groups,
     read_judgement,
     read_summaries,
