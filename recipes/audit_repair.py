@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelspace.agents.audit.planted import plant_errors
-from labelspace.agents.audit.run import Audit, audit
+from labelspace.agents.audit.result import Audit
+from labelspace.agents.audit.run import audit
 from labelspace.config import Config
 from labelspace.data import read_records
 from labelspace.embed import cache_folder, fit_embedder, load_embedder

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
+from labelspace.agents.audit.annotators import CLASSIFIER
 from labelspace.agents.audit.estimate import Estimate
-from labelspace.agents.audit.run import Audit
+from labelspace.agents.audit.languages import UNDECIDED, guess_language
+from labelspace.agents.audit.result import Audit
+from labelspace.agents.audit.run import Annotations
+from labelspace.agents.audit.token_run import TokenAudit
 from labelspace.records import Record
 
 FEW = 10
@@ -19,48 +22,93 @@ IMBALANCE = 20
 LISTED = 12
 SOURCE_COLUMNS = ("source", "origin", "dataset")
 LANGUAGE_COLUMNS = ("language", "lang", "locale")
-AGREEMENT_COLUMNS = ("annotations",)
+WEAK = 0.6
+"""Annotators below this accuracy are named."""
+WRONG, PRECISION, RECALL = "wrong labels", "flags that are right", "wrong labels that are flagged"
+UNKNOWN = "not estimated: judge a sample (`labelspace audit sample`)"
+MISSED = "most errors are not flagged"
 
 
-def write_page(records: Sequence[Record], found: Audit, *, name: str, estimate: Estimate | None = None) -> str:
+def write_page(
+    records: Sequence[Record],
+    found: Audit,
+    *,
+    name: str,
+    annotations: Annotations | None = None,
+    estimate: Estimate | None = None,
+) -> str:
     """Write the page as Markdown.
 
     Args:
         records: All records of the data, also those that were not audited.
         found: The audit.
         name: Of the data set.
+        annotations: What annotators said, by record id.
         estimate: What a judged sample said, if there is one.
     """
     report = found.report
-    lengths = np.array([len(record.text.split()) for record in records if not record.is_blank])
-    quarter, middle, most = (int(np.quantile(lengths, share)) for share in (0.25, 0.5, 0.95))
     counts = Counter(label for record in found.records for label in record.labels or ())
     parts = [
         f"# Label of {name}",
-        _table(
+        table(
             [
-                ("records", f"{len(records):,}"),
+                *about_texts(records, name),
                 ("audited", f"{report.records:,} (with text and label)"),
                 ("without label", f"{report.unlabelled:,}"),
-                ("blank texts", f"{report.blank:,}"),
-                ("words a text", f"{quarter} to {middle} (lower quarter to middle), 95% up to {most}"),
                 ("label space", f"{report.space} {report.space_version}, {len(found.names)} labels"),
-                *_columns(records),
                 ("near-duplicates", f"{report.duplicates:,} records, {report.conflicting:,} with different labels"),
-                ("flagged labels", f"{report.flagged:,} ({report.flagged / report.records:.1%})"),
-                ("wrong labels", str(estimate.error_rate) if estimate else "not estimated: judge a sample"),
-                ("flags that are right", str(estimate.precision) if estimate else "not estimated"),
+                ("annotators", _agreement(annotations or {}) or "one label a record, nothing to compare"),
+                ("flagged labels", f"{report.flagged:,} ({report.flagged / report.records:.1%}), none checked by hand"),
+                (WRONG, str(estimate.error_rate) if estimate else UNKNOWN),
+                (PRECISION, str(estimate.precision) if estimate else UNKNOWN),
+                (RECALL, str(estimate.recall) if estimate else UNKNOWN),
             ]
         ),
         "## Labels",
         _distribution(counts, found),
         "## What to watch for",
-        "\n".join(f"- {warning}" for warning in _warnings(found, counts, estimate)) or "- nothing that was looked for",
+        "\n".join(f"- {warning}" for warning in _warnings(found, counts)) or "- nothing that was looked for",
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _table(rows: Sequence[tuple[str, str]]) -> str:
+def with_estimate(page: str, estimate: Estimate) -> str:
+    """The page with what a judged sample said."""
+    shares = {WRONG: estimate.error_rate, PRECISION: estimate.precision, RECALL: estimate.recall}
+    lines = []
+    for line in page.rstrip().split("\n"):
+        name = line.removeprefix("| ").split(" |", 1)[0]
+        if name in shares and line.startswith("| "):
+            lines.append(f"| {name} | {shares[name]}, from {estimate.judged:,} judged records |")
+        else:
+            lines.append(line)
+    kept = [line for line in lines if not line.startswith(f"- {MISSED}")]
+    if estimate.recall.value is not None and estimate.recall.value < 0.5:
+        kept.append(f"- {MISSED}: the flags hold {estimate.recall} of the wrong labels")
+    return "\n".join(kept) + "\n"
+
+
+def about_texts(records: Sequence[Record], name: str) -> list[tuple[str, str]]:
+    """Rows on sources, size, lengths and languages."""
+    written = [record for record in records if not record.is_blank]
+    lengths = np.array([len(record.text.split()) for record in written])
+    quarter, middle, most = (int(np.quantile(lengths, share)) for share in (0.25, 0.5, 0.95))
+    stated = _stated(records, LANGUAGE_COLUMNS)
+    guessed = Counter(guess_language(record.text) for record in written)
+    told = ", ".join(
+        f"{'undecided' if code == UNDECIDED else code} {count:,}" for code, count in guessed.most_common(LISTED)
+    )
+    return [
+        ("sources", _stated(records, SOURCE_COLUMNS) or f"{name}; no column says more"),
+        ("records", f"{len(records):,}"),
+        ("blank texts", f"{len(records) - len(written):,}"),
+        ("words a text", f"{quarter} to {middle} (lower quarter to middle), 95% up to {most}"),
+        ("languages", stated or f"{told} (guessed from script and common words)"),
+    ]
+
+
+def table(rows: Sequence[tuple[str, str]]) -> str:
+    """Two columns in Markdown."""
     return "\n".join(
         ["| what | how much |", "| --- | --- |", *(f"| {name} | {_cell(value)} |" for name, value in rows)]
     )
@@ -70,59 +118,50 @@ def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
-def _columns(records: Sequence[Record]) -> list[tuple[str, str]]:
-    rows = []
-    for title, columns in (("sources", SOURCE_COLUMNS), ("languages", LANGUAGE_COLUMNS)):
-        values = Counter(
-            str(record.metadata[column]) for record in records for column in columns if record.metadata.get(column)
-        )
-        if values:
-            rows.append((title, ", ".join(f"{value} {count:,}" for value, count in values.most_common(LISTED))))
-    scripts = Counter(script for record in records if (script := _script(record.text)))
-    rows.append(("writing", ", ".join(f"{script} {count:,}" for script, count in scripts.most_common(4))))
-    if (agreement := _agreement(records)) is not None:
-        rows.append(("annotators", agreement))
-    return rows
+def _stated(records: Sequence[Record], columns: Sequence[str]) -> str:
+    values = Counter(
+        str(record.metadata[column]) for record in records for column in columns if record.metadata.get(column)
+    )
+    return ", ".join(f"{value} {count:,}" for value, count in values.most_common(LISTED))
 
 
-def _script(text: str) -> str:
-    """The script most letters of the text are in, by their Unicode names."""
-    letters = [letter for letter in text[:200] if letter.isalpha()]
-    scripts = Counter(unicodedata.name(letter, "unknown").split()[0].title() for letter in letters[:50])
-    return scripts.most_common(1)[0][0] if scripts else ""
+def _agreement(annotations: Annotations) -> str:
+    from labelspace.metrics.agreement import krippendorff_alpha
 
-
-def _agreement(records: Sequence[Record]) -> str | None:
-    pairs, agreeing, people = 0, 0, set()
-    for record in records:
-        votes = next((record.metadata[name] for name in AGREEMENT_COLUMNS if record.metadata.get(name)), None)
-        if not isinstance(votes, list):
-            continue
-        said = Counter(str(vote.get("label")) for vote in votes if isinstance(vote, dict))
-        people |= {str(vote.get("worker")) for vote in votes if isinstance(vote, dict)}
-        total = sum(said.values())
-        pairs += total * (total - 1)
-        agreeing += sum(count * (count - 1) for count in said.values())
-    return f"{len(people):,}, two of them agree on {agreeing / pairs:.1%}" if pairs else None
+    pairs, agreeing = 0, 0
+    for said in annotations.values():
+        counts = Counter(label for _, label in said)
+        pairs += len(said) * (len(said) - 1)
+        agreeing += sum(count * (count - 1) for count in counts.values())
+    people = {person for said in annotations.values() for person, _ in said}
+    if not pairs:
+        return ""
+    alpha = krippendorff_alpha([[label for _, label in said] for said in annotations.values()])
+    share = f"two of them agree on {agreeing / pairs:.1%}"
+    return f"{len(people):,}; {share}, beyond chance {alpha:.2f} (Krippendorff's alpha)"
 
 
 def _distribution(counts: Counter[str], found: Audit) -> str:
     flagged = Counter(
         label for record, flag in zip(found.records, found.flags, strict=True) if flag for label in record.labels or ()
     )
+    return _shares(counts, flagged, "label")
+
+
+def _shares(counts: Counter[str], flagged: Counter[str], what: str) -> str:
     ranked = counts.most_common()
     shown = ranked if len(ranked) <= 2 * LISTED else [*ranked[:LISTED], *ranked[-LISTED:]]
     total = sum(counts.values())
-    lines = ["| label | records | share | flagged |", "| --- | ---: | ---: | ---: |"]
+    lines = [f"| {what} | number | share | flagged |", "| --- | ---: | ---: | ---: |"]
     lines += [
         f"| {_cell(label)} | {count:,} | {count / total:.1%} | {flagged[label] / count:.1%} |" for label, count in shown
     ]
     if len(shown) < len(ranked):
-        lines.append(f"\n{len(ranked) - len(shown)} labels of middling size are not listed.")
+        lines.append(f"\n{len(ranked) - len(shown)} {what}s of middling size are not listed.")
     return "\n".join(lines)
 
 
-def _warnings(found: Audit, counts: Counter[str], estimate: Estimate | None) -> list[str]:
+def _warnings(found: Audit, counts: Counter[str]) -> list[str]:
     report, warnings = found.report, []
     unused = [name for name in found.names if not counts[name]]
     few = [name for name, count in counts.items() if count < FEW]
@@ -147,6 +186,49 @@ def _warnings(found: Audit, counts: Counter[str], estimate: Estimate | None) -> 
     for (given, rival), count in pairs.most_common(5):
         if count > 1:
             warnings.append(f"{count:,} records labelled {given!r} look like {rival!r}")
-    if estimate is not None and estimate.recall.value is not None and estimate.recall.value < 0.5:
-        warnings.append(f"most errors are not flagged: recall {estimate.recall}")
+    weak = [one for one in report.annotators if one.name != CLASSIFIER and one.accuracy < WEAK]
+    if weak:
+        names = ", ".join(f"{one.name} ({one.accuracy:.0%})" for one in weak[:LISTED])
+        warnings.append(f"{len(weak)} annotators are estimated to be right in less than {WEAK:.0%}: {names}")
     return warnings
+
+
+def write_token_page(records: Sequence[Record], found: TokenAudit, *, name: str) -> str:
+    """The page of a set of tagged texts, as Markdown."""
+    report = found.report
+    flagged = Counter(
+        record.tags[at - start]
+        for record, start, end in zip(found.records, found.starts[:-1], found.starts[1:], strict=True)
+        for at in range(start, end)
+        if found.flags[at] and record.tags
+    )
+    counts = Counter(tag for record in found.records for tag in record.tags or ())
+    rows = [
+        *about_texts(records, name),
+        ("audited", f"{report.records:,} texts, {report.tokens:,} tokens"),
+        ("without tags", f"{report.untagged:,}"),
+        (
+            "flagged tags",
+            f"{report.flagged_tokens:,} ({report.flagged_tokens / report.tokens:.2%}), none checked by hand",
+        ),
+        ("flagged texts", f"{report.flagged:,} ({report.flagged / report.records:.1%})"),
+        (WRONG, UNKNOWN),
+        (PRECISION, UNKNOWN),
+        (RECALL, UNKNOWN),
+    ]
+    few = sorted(tag for tag, count in counts.items() if count < FEW)
+    return (
+        "\n\n".join(
+            [
+                f"# Label of {name}",
+                table(rows),
+                "## Tags",
+                _shares(counts, flagged, "tag"),
+                "## What to watch for",
+                f"- {len(few)} tags are given fewer than {FEW} times: {', '.join(few)}"
+                if few
+                else "- nothing that was looked for",
+            ]
+        )
+        + "\n"
+    )

@@ -55,7 +55,13 @@ class Change:
 
 def row_of(record: Record) -> dict[str, Any]:
     """A record as a row, with every other column that it came with."""
-    row: dict[str, Any] = {"id": record.id, "text": record.text}
+    row: dict[str, Any] = {"id": record.id}
+    if record.tokens is None or record.text != " ".join(record.tokens):
+        row["text"] = record.text
+    if record.tokens is not None:
+        row["tokens"] = list(record.tokens)
+    if record.tags is not None:
+        row["tags"] = list(record.tags)
     if record.labels is not None:
         row |= {"label": record.labels[0]} if len(record.labels) == 1 else {"labels": list(record.labels)}
     return row | {name: value for name, value in record.metadata.items() if name not in row}
@@ -98,6 +104,9 @@ def repair(
             yield None, change
         elif change.action == "weight":
             yield row | {"weight": change.weight, MARK: {"reason": change.reason}}, change
+        elif record.tags is not None:
+            mark = {"original": list(record.tags), "reason": change.reason}
+            yield row | {"tags": list(change.after or ()), MARK: mark}, change
         else:
             labels = change.after or ()
             kept = {name: value for name, value in row.items() if name not in {"label", "labels"}}
@@ -127,7 +136,11 @@ def _found(
         return Change(record.id, position, "drop", reason, row)
     if how == "weight":
         return Change(record.id, position, "weight", reason, row, weight=round(1 - finding.suspicion, 4))
-    if set(finding.suggested) == set(record.labels or ()):
+    if record.tags is not None:
+        same = tuple(finding.suggested) == record.tags
+    else:
+        same = set(finding.suggested) == set(record.labels or ())
+    if same:
         return None
     return Change(record.id, position, "relabel", reason, row, finding.suggested)
 
@@ -138,6 +151,8 @@ def _said(evidence: Mapping[str, Any]) -> str:
         if isinstance(value, Mapping) and value:
             best, share = max(value.items(), key=lambda item: float(item[1]))
             parts.append(f"{name} says {best} ({share:.2f})")
+        elif isinstance(value, list):
+            parts += [f"{one['token']} is tagged {one['tag']} and looks like {one['suggested']}" for one in value]
         elif isinstance(value, bool):
             parts.append(name.replace("_", " "))
     return f": {'; '.join(parts)}" if parts else ""

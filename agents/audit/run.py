@@ -7,27 +7,29 @@ next(found.rows())              # evidence of the most suspicious record first
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
+from labelspace.agents.audit.annotators import Consensus, collect_votes, dawid_skene
 from labelspace.agents.audit.confident import OUTSIDE
 from labelspace.agents.audit.filters import Filter, flag_labels, lowest
 from labelspace.agents.audit.folds import Head, grouped_folds, out_of_sample
 from labelspace.agents.audit.multilabel import class_quality, flag_multilabel, pool_quality
 from labelspace.agents.audit.neighbours import conflicts, duplicate_groups, nearest, neighbour_votes
-from labelspace.agents.audit.scores import label_quality
-from labelspace.agents.audit.suspicion import NEIGHBOUR_TEMPERATURE, Suspicion, suspect
+from labelspace.agents.audit.result import AnnotatorQuality, Audit, AuditReport
+from labelspace.agents.audit.scores import Score, label_quality
+from labelspace.agents.audit.suspicion import NEIGHBOUR_TEMPERATURE, suspect
 from labelspace.embed import Embedder, fit_embedder
-from labelspace.errors import DataError
+from labelspace.errors import ConfigError, DataError
 from labelspace.records import Record
 from labelspace.space import LabelSpace
 
 Opinions = Mapping[str, Mapping[str, float]]
+Annotations = Mapping[str, Sequence[tuple[str, str]]]
 Ask = Callable[[Sequence[Record], NDArray[np.float64]], Opinions]
 
 NEIGHBOURS = 30
@@ -35,120 +37,58 @@ MOST_COMPARED = 200_000
 """Past this many records neighbours are not searched: the search is exact, and its time grows with the square."""
 
 
-class AuditReport(BaseModel):
-    """What an audit found, in figures."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    records: int
-    """Records that were audited: those with text and labels."""
-    unlabelled: int
-    blank: int
-    flagged: int
-    filter_by: str
-    """The filter of confident learning that decided how many are flagged."""
-    near_share: float
-    """How far labels were mistaken for near ones, among the clearest disagreements."""
-    duplicates: int
-    """Records that have a near-duplicate."""
-    conflicting: int
-    """Records that have a near-duplicate with other labels."""
-    signals: tuple[str, ...]
-    space: str
-    space_version: str
-
-
-@dataclass(frozen=True)
-class Audit:
-    """An audit's result: arrays are in the order of `records`."""
-
-    records: Sequence[Record]
-    names: tuple[str, ...]
-    probabilities: NDArray[np.floating[Any]]
-    flags: NDArray[np.bool_]
-    suspicion: Suspicion
-    quality: NDArray[np.float64]
-    """Self-confidence of the labels, [n]."""
-    votes: NDArray[np.float64] | None
-    groups: NDArray[np.int64]
-    opinions: Mapping[str, NDArray[np.float64]]
-    report: AuditReport
-
-    def suggestion(self, at: int) -> tuple[str, ...]:
-        """The labels that the record should have by what is known; its own where nothing speaks against them."""
-        given = self.records[at].labels or ()
-        rival, worst = int(self.suspicion.rival[at]), int(self.suspicion.given[at])
-        if self.suspicion.scores[at] <= 0.5:
-            return given
-        worst_name = self.names[worst] if worst >= 0 else None
-        if rival < 0 or (len(given) > 1 and self.suspicion.rival_probability[at] < 0.3):
-            return tuple(label for label in given if label != worst_name)
-        swapped = tuple(self.names[rival] if label == worst_name else label for label in given)
-        return swapped or (self.names[rival],)
-
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """Evidence by record, the most suspicious first."""
-        clash = {
-            at for members in conflicts(self.groups, [r.labels or () for r in self.records]).values() for at in members
-        }
-        for at in np.argsort(-self.suspicion.scores, kind="stable").tolist():
-            record = self.records[at]
-            evidence: dict[str, Any] = {
-                "classifier": _shares(self.probabilities[at], self.names),
-                "self_confidence": round(float(self.quality[at]), 4),
-            }
-            if self.votes is not None:
-                evidence["neighbours"] = _shares(self.votes[at], self.names)
-            if at in clash:
-                evidence["duplicates_disagree"] = True
-            for name, right in self.opinions.items():
-                if not np.isnan(right[at]):
-                    evidence[name] = round(float(right[at]), 4)
-            yield {
-                "id": record.id,
-                "text": record.text,
-                "labels": list(record.labels or ()),
-                "flagged": bool(self.flags[at]),
-                "suspicion": round(float(self.suspicion.scores[at]), 4),
-                "suggested": list(self.suggestion(at)),
-                "evidence": evidence,
-            }
-
-
 def audit(
     records: Sequence[Record],
     space: LabelSpace,
     *,
     embedder: Embedder | None = None,
+    neighbours: bool = True,
     make_head: Callable[[], Head] | None = None,
     scores: NDArray[np.floating[Any]] | None = None,
     opinions: Opinions | None = None,
+    annotations: Annotations | None = None,
     ask: Ask | None = None,
     filter_by: Filter = "both",
+    exactly: bool = False,
+    score: Score = "self_confidence",
+    adjusted: bool = False,
+    tolerance: int = 0,
     folds: int = 5,
     seed: int = 0,
 ) -> Audit:
-    """Audit the labels of a data set.
+    """Audit the labels of a data set by whatever signals there are; any of them is enough.
 
     Args:
         records: All records; those without labels or text are counted and left out.
         space: The label space; its leaves are the columns of `scores`.
         embedder: For neighbours and near-duplicates; None leaves the neighbours out.
-        make_head: Makes the classifier that is cross-validated where no scores are given.
+        neighbours: Whether the neighbours speak; if not, the embedder only finds near-duplicates.
+        make_head: Makes the classifier that is cross-validated where no scores are given; None leaves it out.
         scores: Out-of-sample probabilities, one row a record, [len(records), leaves].
         opinions: More signals: name to record id to the probability that its labels are right.
+        annotations: By record id, what (annotator, label) each of several people or models gave it.
+            A record without labels has what most of them say.
         ask: Gives further opinions when it is shown the records and how suspicious each is by the
             other signals, so that what costs money can be spent on the most suspicious.
         filter_by: Filter of confident learning; it says how many to flag, the suspicion which.
+        exactly: Flag just what the filter flags, whatever other signals say.
+        score: Score of confident learning to report.
+        adjusted: Whether that score is adjusted by the thresholds of the labels.
+        tolerance: Labels are a scale in the order of the space, and one this many steps off is right.
         folds: Folds of the cross-validation.
         seed: Of the folds.
 
     Raises:
+        ConfigError: A setting does not go with a space of several labels, or there is no signal.
         DataError: No record has labels, a label is not in the space, or the scores do not fit.
     """
+    several = space.multi_label
+    if several and (tolerance or annotations):
+        raise ConfigError("annotators and a tolerance are for one label a text, but the space has several")
     names = (*space.leaves, *((space.other,) if space.other and scores is None else ()))
+    records = [_by_majority(record, (annotations or {}).get(record.id)) for record in records]
     usable = [at for at, record in enumerate(records) if record.labels is not None and not record.is_blank]
-    if not space.multi_label:
+    if not several:
         usable = [at for at in usable if records[at].labels]
     if not usable:
         raise DataError("no record has a text and labels", advice="name the columns with --text-column, --label-column")
@@ -159,54 +99,105 @@ def audit(
     if embedder is not None and len(kept) <= MOST_COMPARED:
         near = nearest(fit_embedder(embedder, texts).embed(texts), k=NEIGHBOURS)
     groups = duplicate_groups(texts, found=near)
-    if scores is None:
-        if make_head is None:
-            raise DataError("there are neither scores nor a classifier to make them", advice="give one of them")
+    votes = None
+    if near is not None and neighbours:
+        votes = neighbour_votes(near, has, temperature=NEIGHBOUR_TEMPERATURE)
+    scored_by: str | None = "classifier"
+    if scores is not None:
+        probabilities: NDArray[np.floating[Any]] = _given_scores(scores, len(records), usable, names, several=several)
+    elif make_head is not None:
         fold = grouped_folds(groups, labels, folds=min(folds, len(np.unique(groups))), seed=seed)
-        probabilities: NDArray[np.floating[Any]] = out_of_sample(
-            texts, labels, fold, make_head, names=names, multi_label=space.multi_label
-        )
+        probabilities = out_of_sample(texts, labels, fold, make_head, names=names, multi_label=several)
+    elif votes is not None:
+        # Nobody votes on their own label, so the votes are out-of-sample as they are.
+        scored_by, even = "neighbours", 0.5 if several else 1 / len(names)
+        probabilities, votes = np.where(votes.any(axis=1, keepdims=True), votes, even), None
+    elif opinions or annotations or ask:
+        scored_by, probabilities = None, np.full(has.shape, 0.5 if several else 1 / len(names))
     else:
-        probabilities = _given_scores(scores, len(records), usable, names, multi_label=space.multi_label)
-    votes = None if near is None else neighbour_votes(near, has, temperature=NEIGHBOUR_TEMPERATURE)
+        raise ConfigError("there is no signal; give scores, a classifier, an embedder, annotators or judges")
     asked = _columns(opinions or {}, kept)
-    found = suspect(has, probabilities, votes=votes, opinions=asked, multi_label=space.multi_label)
+    consensus, voted = None, np.zeros(len(kept), bool)
+    if annotations:
+        asked["annotators"], consensus, voted = _annotated(
+            kept, names, annotations, None if scored_by is None else probabilities.astype(np.float64)
+        )
+    found = suspect(has, probabilities, votes=votes, opinions=asked, multi_label=several, tolerance=tolerance)
     if ask is not None:
         asked |= _columns(ask(kept, found.scores), kept)
-        found = suspect(has, probabilities, votes=votes, opinions=asked, multi_label=space.multi_label)
-    if space.multi_label:
-        count = int(flag_multilabel(has, probabilities, filter_by=filter_by).sum())
-        quality = pool_quality(class_quality(has, probabilities))
+        found = suspect(has, probabilities, votes=votes, opinions=asked, multi_label=several, tolerance=tolerance)
+    if several:
+        chosen = flag_multilabel(has, probabilities, filter_by=filter_by)
+        quality = pool_quality(class_quality(has, probabilities, score=score, adjusted=adjusted))
     else:
         given = has.argmax(axis=1)
-        count = int(flag_labels(given, probabilities, filter_by=filter_by).sum())
-        quality = label_quality(given, probabilities)
-    sizes = np.bincount(groups)[groups]
-    clash = sum(len(members) for members in conflicts(groups, labels).values())
+        chosen = flag_labels(given, probabilities, filter_by=filter_by)
+        if tolerance:
+            chosen &= np.abs(np.asarray(probabilities.argmax(axis=1)) - given) > tolerance
+        quality = label_quality(given, probabilities, score=score, adjusted=adjusted)
+    # Confident learning says how many, all signals together which; without scores, all that are more wrong than right.
+    count = len(kept) if scored_by is None else int(chosen.sum())
+    flags = chosen if exactly else lowest(-found.scores, count) & (found.scores > 0.5)
     return Audit(
         records=kept,
         names=names,
         probabilities=probabilities,
-        # Confident learning says how many, all signals together which.
-        flags=lowest(-found.scores, count) & (found.scores > 0.5),
+        scored_by=scored_by,
+        flags=flags,
         suspicion=found,
         quality=quality,
+        score=score,
         votes=votes,
         groups=groups,
         opinions=asked,
+        consensus=consensus,
+        voted=voted,
         report=AuditReport(
             records=len(kept),
             unlabelled=sum(not record.is_blank for record in records) - len(kept),
             blank=sum(record.is_blank for record in records),
-            flagged=int((lowest(-found.scores, count) & (found.scores > 0.5)).sum()),
+            flagged=int(flags.sum()),
             filter_by=filter_by,
             near_share=round(found.near_share, 4),
-            duplicates=int((sizes > 1).sum()),
-            conflicting=clash,
-            signals=("classifier", *(() if votes is None else ("neighbours",)), *asked),
+            duplicates=int((np.bincount(groups)[groups] > 1).sum()),
+            conflicting=sum(len(members) for members in conflicts(groups, labels).values()),
+            signals=(*filter(None, (scored_by,)), *(() if votes is None else ("neighbours",)), *asked),
+            annotators=() if consensus is None else _qualities(consensus),
             space=space.name,
             space_version=space.version,
         ),
+    )
+
+
+def _by_majority(record: Record, given: Sequence[tuple[str, str]] | None) -> Record:
+    if record.labels is not None or not given:
+        return record
+    said = [label for _, label in given]
+    return replace(record, labels=(max(sorted(set(said)), key=said.count),))
+
+
+def _annotated(
+    records: Sequence[Record], names: Sequence[str], annotations: Annotations, classifier: NDArray[np.float64] | None
+) -> tuple[NDArray[np.float64], Consensus, NDArray[np.bool_]]:
+    """What the annotators alone say of each label, NaN where nobody voted; and the consensus with the classifier."""
+    opinions = [list(annotations.get(record.id, ())) for record in records]
+    column = {name: at for at, name in enumerate(names)}
+    people = dawid_skene(collect_votes(opinions, names))
+    given = np.array([column[(record.labels or ("",))[0]] for record in records])
+    voted = np.array([bool(pairs) for pairs in opinions])
+    right = np.where(voted, people.probabilities[np.arange(len(records)), given], np.nan)
+    if classifier is not None:
+        people = dawid_skene(collect_votes(opinions, names, classifier=classifier))
+    return right, people, voted
+
+
+def _qualities(consensus: Consensus) -> tuple[AnnotatorQuality, ...]:
+    ranked = sorted(consensus.annotators, key=lambda one: -one.accuracy)
+    return tuple(
+        AnnotatorQuality(
+            name=one.name, votes=one.votes, accuracy=round(one.accuracy, 4), agreement=round(one.agreement, 4)
+        )
+        for one in ranked
     )
 
 
@@ -215,11 +206,6 @@ def _columns(opinions: Opinions, records: Sequence[Record]) -> dict[str, NDArray
         name: np.array([values.get(record.id, np.nan) for record in records], np.float64)
         for name, values in opinions.items()
     }
-
-
-def _shares(values: NDArray[np.floating[Any]], names: Sequence[str], most: int = 3) -> dict[str, float]:
-    top = np.argsort(-np.asarray(values), kind="stable")[:most]
-    return {names[at]: round(float(values[at]), 4) for at in top if values[at] > 0}
 
 
 def _matrix(records: Sequence[Record], names: Sequence[str], space: LabelSpace) -> NDArray[np.bool_]:
@@ -239,7 +225,7 @@ def _matrix(records: Sequence[Record], names: Sequence[str], space: LabelSpace) 
 
 
 def _given_scores(
-    scores: NDArray[np.floating[Any]], count: int, usable: list[int], names: Sequence[str], *, multi_label: bool
+    scores: NDArray[np.floating[Any]], count: int, usable: list[int], names: Sequence[str], *, several: bool
 ) -> NDArray[np.floating[Any]]:
     if scores.shape != (count, len(names)):
         raise DataError(
@@ -247,7 +233,7 @@ def _given_scores(
             advice="give one row a record, in their order, and one column a leaf of the space, in its order",
         )
     chosen = scores if len(usable) == count else np.asarray(scores[usable])
-    if not multi_label:
+    if not several:
         sums = np.asarray(chosen[:10_000], np.float64).sum(axis=1)
         if np.abs(sums - 1).max() > OUTSIDE:
             at = int(np.abs(sums - 1).argmax())

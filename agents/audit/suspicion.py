@@ -7,7 +7,7 @@ difference, which finds those that have one clear rival. The ratio is better whe
 mistaken at random, the difference where they were mistaken for near ones; so c follows from the
 share of near rivals among the clearest disagreements. Measured in `labelspace run audit_planted`.
 
-Nothing here has seen the truth. With verdicts, `calibrate` turns suspicion into a probability.
+Nothing here has seen the truth. With verdicts, `labelspace.agents.audit.calibration` turns it into a probability.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ def suspect(
     votes: Floats | None = None,
     opinions: Mapping[str, NDArray[np.float64]] | None = None,
     multi_label: bool = False,
+    tolerance: int = 0,
     weight: float = NEIGHBOUR_WEIGHT,
 ) -> Suspicion:
     """Combine all signals into one suspicion.
@@ -71,6 +72,8 @@ def suspect(
         opinions: More signals by name: the probability that the labels of each record are right,
             [n], NaN where there is no opinion (LLM judges, annotators). Their log-odds are added.
         multi_label: Whether a record can have several labels; else rows of the pool sum to 1.
+        tolerance: How many columns away from the given label one may be and still speak for it: for
+            labels that are a scale, in order (one label a record).
         weight: Exponent of the neighbours in the pool, in [0, 1].
 
     Raises:
@@ -90,7 +93,12 @@ def suspect(
         pool = _pool(piece, None if votes is None else votes[rows], weight, multi_label)
         at = np.arange(len(pool))
         own, other = np.where(owned, pool, np.inf), np.where(owned, -np.inf, pool)
-        given[rows], rival[rows] = own.argmin(axis=1), other.argmax(axis=1)
+        given[rows] = own.argmin(axis=1)
+        if tolerance:
+            band = np.abs(np.arange(k) - given[rows, None]) <= tolerance
+            own = np.where(owned, (pool * band).sum(axis=1, keepdims=True), np.inf)
+            other = np.where(band, -np.inf, pool)
+        rival[rows] = other.argmax(axis=1)
         low[rows], high[rows] = own[at, given[rows]], other[at, rival[rows]]
     none, every = np.isinf(low), np.isinf(high)
     given[none], rival[every] = -1, -1
@@ -144,44 +152,3 @@ def log_odds(probability: NDArray[np.float64], *, least: float = 1e-3) -> NDArra
     """Log of p / (1 - p), with p kept `least` away from 0 and 1."""
     kept = np.clip(probability, least, 1 - least)
     return np.asarray(np.log(kept) - np.log1p(-kept))
-
-
-def calibrate(
-    signals: Mapping[str, NDArray[np.float64]],
-    wrong: NDArray[np.bool_],
-    judged: NDArray[np.int64],
-    *,
-    weights: NDArray[np.float64] | None = None,
-) -> NDArray[np.float64]:
-    """Learn from verdicts how probable it is that each label is wrong.
-
-    A logistic regression over the signals, each as log-odds; rows without a signal have its mean.
-
-    Args:
-        signals: Values in [0, 1] by name, [n]; the suspicion should be one of them.
-        wrong: Verdict of each judged record, [m].
-        judged: Positions of the judged records, [m].
-        weights: How many records each judged one stands for, [m]; so that what is learned from a
-            sample that is half flags holds for all records.
-
-    Returns:
-        Probability that the label is wrong, [n].
-
-    Raises:
-        DataError: All verdicts are the same.
-    """
-    from sklearn.linear_model import LogisticRegression
-
-    if len(set(wrong.tolist())) < 2:
-        raise DataError("all verdicts are the same, so nothing can be learned from them", advice="judge more records")
-    columns = []
-    for values in signals.values():
-        column = log_odds(np.asarray(values, np.float64))
-        column[np.isnan(values)] = np.nanmean(column[~np.isnan(values)]) if (~np.isnan(values)).any() else 0.0
-        columns.append(column)
-    table = np.stack(columns, axis=1)
-    scale = table[judged].std(axis=0)
-    table = (table - table[judged].mean(axis=0)) / np.where(scale > 0, scale, 1)
-    sample = None if weights is None else weights / weights.mean()
-    fitted = LogisticRegression(C=1.0).fit(table[judged], wrong, sample_weight=sample)
-    return np.asarray(fitted.predict_proba(table)[:, 1])

@@ -55,7 +55,7 @@ def test_from_audit_to_repair_and_back(data: Path) -> None:
     found = json.loads(said.stdout)
     assert found["judged"] == 40
     assert found["error_rate"]["low"] <= 10 / 150 <= found["error_rate"]["high"]
-    assert "Estimated from a judged sample" in (audit / "label.md").read_text(encoding="utf-8")
+    assert "from 40 judged records |" in (audit / "label.md").read_text(encoding="utf-8")
 
     for how, kept in (("flip", 150), ("filter", None), ("weight", 150)):
         out = data / f"{how}.jsonl"

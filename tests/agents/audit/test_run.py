@@ -10,7 +10,7 @@ import pytest
 from labelspace.agents.audit.page import write_page
 from labelspace.agents.audit.run import audit
 from labelspace.embed import load_embedder
-from labelspace.errors import DataError
+from labelspace.errors import ConfigError, DataError
 from labelspace.finetune.linear import LinearHead
 from labelspace.records import Record
 from labelspace.space import LabelSpace
@@ -59,7 +59,8 @@ def test_planted_errors_are_flagged_and_put_right(several: bool) -> None:
     assert suspicions == sorted(suspicions, reverse=True)
     page = write_page(data, found, name="toy")
     assert "| blank texts | 1 |" in page
-    assert "| writing | Latin 121 |" in page
+    assert "| sources | toy; no column says more |" in page
+    assert "| languages | undecided" in page
 
 
 def test_given_scores_and_opinions_are_used() -> None:
@@ -94,10 +95,14 @@ def test_what_costs_money_is_asked_with_the_suspicion_at_hand() -> None:
         ([("a",), ("z",)], np.full((2, 2), 0.5), "'r1': the label 'z' is not in the space"),
         ([("a",), ("a", "b")], np.full((2, 2), 0.5), "'r1' has 2 labels"),
         ([None, None], np.full((2, 2), 0.5), "no record has a text and labels"),
-        ([("a",), ("b",)], None, "neither scores nor a classifier"),
     ],
 )
 def test_what_does_not_fit_is_named(labels: Any, scores: Any, message: str) -> None:
     data = [Record(id=f"r{at}", text=f"t{at}", labels=given) for at, given in enumerate(labels)]
     with pytest.raises(DataError, match=message):
         audit(data, LabelSpace.of("ab"), scores=scores)
+
+
+def test_without_any_signal_there_is_no_audit() -> None:
+    with pytest.raises(ConfigError, match="there is no signal; give scores, a classifier"):
+        audit([Record(id="r", text="t", labels=("a",))], LabelSpace.of("ab"))

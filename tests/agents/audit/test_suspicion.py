@@ -9,9 +9,10 @@ from sklearn.metrics import average_precision_score
 from sklearn.model_selection import cross_val_predict
 
 from labelspace.agents.audit import scores
+from labelspace.agents.audit.calibration import calibrate
 from labelspace.agents.audit.neighbours import nearest, neighbour_votes
 from labelspace.agents.audit.planted import label_similarity, plant_errors
-from labelspace.agents.audit.suspicion import DIFFERENCE, RATIO, calibrate, suspect
+from labelspace.agents.audit.suspicion import DIFFERENCE, RATIO, suspect
 from labelspace.errors import ConfigError, DataError
 
 
