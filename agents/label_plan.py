@@ -142,7 +142,15 @@ class Plan:
 
     def _by_name(self, space: LabelSpace, vote: int, lookup: Lookup) -> ByName:
         warm = self._sampled > 1
-        order = vote % self.permutations + 1 if self.permutations > 1 else 0
+        orders = self.permutations if self.permutations > 1 else 0
+        views = Views(
+            space,
+            examples=self.examples,
+            lookup=lookup,
+            order=vote % orders if orders else 0,
+            orders=orders,
+            seed=self.seed,
+        )
         return ByName(
             space,
             use_case=self.use_case,
@@ -152,7 +160,7 @@ class Plan:
             max_chars=self.max_chars,
             max_tokens=self.max_tokens,
             logprobs=self.logprobs,
-            views=Views(space, examples=self.examples, lookup=lookup, order=order, seed=self.seed),
+            views=views,
             temperature=_WARM if warm else 0.0,
             seed=vote if warm else None,
         )

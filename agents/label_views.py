@@ -31,7 +31,14 @@ class Views:
     """Makes the view of each request."""
 
     def __init__(
-        self, space: LabelSpace, *, examples: int = 2, lookup: Lookup | None = None, order: int = 0, seed: int = 0
+        self,
+        space: LabelSpace,
+        *,
+        examples: int = 2,
+        lookup: Lookup | None = None,
+        order: int = 0,
+        orders: int = 0,
+        seed: int = 0,
     ) -> None:
         """Say what is shown.
 
@@ -39,13 +46,15 @@ class Views:
             space: The labels.
             examples: The most of a label's own examples that are shown.
             lookup: Finds candidates and labelled examples; by default all labels and no examples are shown.
-            order: 0 shows labels as the space has them, another number in another order for each document.
-            seed: Of these orders.
+            order: Which of so many `orders` to show labels in, counted from 0.
+            orders: 0 shows labels as the space has them. Otherwise each document has an order of its own, which the
+                orders turn round in equal steps, so that each label stands in each part of the list equally often.
+            seed: Of the documents' orders.
 
         Raises:
             ConfigError: A label has the name that says that no candidate fits.
         """
-        self.space, self._order, self._seed = space, order, seed
+        self.space, self._order, self._orders, self._seed = space, order, orders, seed
         self._lookup = lookup or Lookup()
         bucket = space.other or ""
         if self._lookup.candidates is not None and not bucket and not space.multi_label:
@@ -58,7 +67,7 @@ class Views:
         """The answer where no label fits; "" for none."""
         self._table = {entry["name"]: entry for entry in label_table(space, examples)}
         self._rank = {name: at for at, name in enumerate(space.leaves)}
-        self.is_fixed = self._lookup.candidates is None and self._lookup.demonstrations is None and not order
+        self.is_fixed = self._lookup.candidates is None and self._lookup.demonstrations is None and not orders
         """Whether all requests show the same."""
         self._all = self._view(space.leaves, [])
 
@@ -87,15 +96,19 @@ class Views:
         return View((*names, *bucket), {"labels": table, "other": self.bucket, "demonstrations": shown})
 
     def _ordered(self, names: tuple[str, ...], texts: Sequence[str]) -> tuple[str, ...]:
-        """Labels in another order for each document, groups staying together under their headings."""
-        if not self._order:
+        """Labels in the order of this view, groups staying together under their headings."""
+        if not self._orders:
             return names
-        key = "\0".join([str(self._seed), str(self._order), *texts]).encode("utf-8", "replace")
-        random = Random(hashlib.sha256(key).hexdigest())
+        key = "\0".join([str(self._seed), *texts]).encode("utf-8", "replace")
         groups: dict[str, list[str]] = {}
-        for name in random.sample(names, len(names)):
+        for name in Random(hashlib.sha256(key).hexdigest()).sample(names, len(names)):
             groups.setdefault(self._table[name]["group"], []).append(name)
-        return tuple(name for group in groups.values() for name in group)
+        turned = [self._turned(own) for own in groups.values()]
+        return tuple(name for own in self._turned(turned) for name in own)
+
+    def _turned(self, row: list[Any]) -> list[Any]:
+        start = len(row) * self._order // self._orders
+        return row[start:] + row[:start]
 
 
 def label_table(space: LabelSpace, examples: int = 2) -> list[dict[str, Any]]:
