@@ -25,16 +25,23 @@ from labelspace.embed import Embedder, cache_folder, load_embedder
 from labelspace.embed.joined import WithWords
 from labelspace.embed.tfidf import TfidfEmbedder
 from labelspace.errors import DataError, LabelspaceError
+from labelspace.finetune.boosted import BoostedHead
 from labelspace.finetune.classifier import HeadClassifier
+from labelspace.finetune.embedded import EmbeddingHead
 from labelspace.finetune.linear import LinearHead
 from labelspace.finetune.tuned_store import KINDS, load_tuned, no_tagger
+from labelspace.finetune.two_layer import TwoLayerHead
 from labelspace.space import LabelSpace
 
 FORMAT = 1
 MODEL, TENSORS, VOCABULARY = "model.json", "model.safetensors", "vocabulary.json"
+EMBEDDED: dict[str, type[EmbeddingHead]] = {head.kind: head for head in (LinearHead, TwoLayerHead, BoostedHead)}
+"""Heads over text embeddings, by kind."""
 
 
-def save_model(folder: str | Path, head: LinearHead, space: LabelSpace, card: Mapping[str, Any] | None = None) -> None:
+def save_model(
+    folder: str | Path, head: EmbeddingHead, space: LabelSpace, card: Mapping[str, Any] | None = None
+) -> None:
     """Write a trained head with its label space; a model that is there is replaced when the new one is whole.
 
     Args:
@@ -69,7 +76,7 @@ def save_model(folder: str | Path, head: LinearHead, space: LabelSpace, card: Ma
         {
             "format": FORMAT,
             "labelspace": __version__,
-            "head": {"kind": "linear", **data},
+            "head": {"kind": head.kind, **data},
             "embedder": embedder,
             "space": space.to_data(),
             "card": dict(card or {}),
@@ -109,14 +116,14 @@ def load_classifier(
         words = None
         if vocabulary is not None:
             words = TfidfEmbedder.from_tensors(_under("embedder", tensors), json.loads(vocabulary))
-        spec = embedder or data["embedder"]["spec"]
+        spec = embedder or _beside(folder, str(data["embedder"]["spec"]))
         if words is not None and spec == words.name:
             loaded: Embedder = words
         else:
             loaded = load_embedder(spec, cache=cache_folder() if cached else None) if isinstance(spec, str) else spec
             if words is not None:
                 loaded = WithWords(loaded, words, float(data["head"]["words"]))
-        head = LinearHead.from_tensors(_under("head", tensors), data["head"], loaded)
+        head = EMBEDDED[data["head"]["kind"]].from_tensors(_under("head", tensors), data["head"], loaded)
         about = {"model": folder.name, "head": data["head"]["kind"], "embedder": loaded.name}
         return HeadClassifier(head, space, source=about)
     except DataError:
@@ -125,6 +132,12 @@ def load_classifier(
         raise DataError(str(error), path=str(folder)) from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(folder / MODEL, f"{type(error).__name__} {error}") from error
+
+
+def _beside(folder: Path, spec: str) -> str:
+    """The specification of an embedder; one in ONNX lies in the folder of its model, wherever that is."""
+    inner = spec.removeprefix("onnx:")
+    return spec if inner == spec or Path(inner).is_absolute() else f"onnx:{folder / inner}"
 
 
 def read_model(folder: str | Path) -> dict[str, Any]:
@@ -146,7 +159,7 @@ def read_model(folder: str | Path) -> dict[str, Any]:
     if not isinstance(data, dict) or not isinstance(data.get("format"), int):
         raise _damaged(path, "it names no format")
     kind = data["head"].get("kind") if isinstance(data.get("head"), dict) else None
-    if data["format"] != FORMAT or kind not in {"linear", *KINDS}:
+    if data["format"] != FORMAT or kind not in {*EMBEDDED, *KINDS}:
         raise DataError(
             f"this version knows no model of format {data['format']} with a {kind} head "
             f"(labelspace {data.get('labelspace')} made it)",

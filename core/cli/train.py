@@ -10,6 +10,7 @@ import click
 from labelspace.cli.options import cache_option, data_options, embedder_option, seed_option
 from labelspace.cli.spaces import load_space
 from labelspace.cli.train_rows import Rows, check_rows, is_held, select_rows
+from labelspace.config import apply_overrides, read_yaml
 from labelspace.errors import ConfigError
 from labelspace.progress import note
 from labelspace.records import Prediction
@@ -17,7 +18,7 @@ from labelspace.space import LabelSpace
 
 if TYPE_CHECKING:
     from labelspace.cli.train_search import Plan
-    from labelspace.finetune.linear import LinearHead
+    from labelspace.finetune.embedded import EmbeddingHead
     from labelspace.metrics import Report
 
 EPILOG = """\b
@@ -30,6 +31,8 @@ held out, and takes the best; the same command goes on after a stop.
 Example:
   labelspace train sample:support --space sample:support --out model"""
 
+EMBEDDED = ("linear", "mlp", "lightgbm")
+"""Heads over embeddings."""
 SHOWN = ("accuracy", "subset_accuracy", "macro_f1", "micro_f1")
 
 
@@ -41,19 +44,20 @@ SHOWN = ("accuracy", "subset_accuracy", "macro_f1", "micro_f1")
 @click.option("--out", required=True, metavar="MODEL_DIR", help="Folder of the model.")
 @click.option(
     "--head",
-    type=click.Choice(["linear", "ls", "ls-token", "ptec"]),
+    type=click.Choice([*EMBEDDED, "ls", "ls-token", "ptec"]),
     default="linear",
     show_default=True,
-    help="linear, over embeddings; of a language model: ls for texts, ls-token for words, ptec for a soft prompt.",
+    help="Over embeddings: linear, mlp of two layers, lightgbm. Of a language model: ls for texts, ls-token for "
+    "words, ptec for a soft prompt.",
 )
-@click.option("--base", metavar="MODEL", help="Folder or Hub name of the language model; for all heads but linear.")
-@click.option("--settings", metavar="FILE", help="YAML file with settings of the head; for all heads but linear.")
+@click.option("--base", metavar="MODEL", help="Folder or Hub name of the language model; for ls, ls-token and ptec.")
+@click.option("--settings", metavar="FILE", help="YAML file with settings of the head.")
 @click.option(
     "--set",
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="One setting, such as pooling=mean or training.epochs=3; may be given again.",
+    help="One setting, such as hidden=64 or training.epochs=3; may be given again.",
 )
 @click.option("--search", is_flag=True, help="Try the settings that matter most, and take the best.")
 @click.option(
@@ -74,7 +78,7 @@ SHOWN = ("accuracy", "subset_accuracy", "macro_f1", "micro_f1")
     type=click.FloatRange(min=0, min_open=True),
     default=30.0,
     show_default=True,
-    help="Inverse strength of the penalty on the weights.",
+    help="Inverse strength of the penalty on the weights of a linear head.",
 )
 @click.option("--balanced", is_flag=True, help="Give each label the same weight in all, however rare it is.")
 @click.option(
@@ -129,12 +133,12 @@ def command(
     plan = Plan.of(head, tried, trials=trials, seed=seed) if search or tried else None
     if plan is not None and not dev_fraction:
         raise ConfigError("--search needs texts to score settings on; give a --dev-fraction above 0")
-    if head != "linear":
+    if head not in EMBEDDED:
         from labelspace.cli.train_tuned import Head, train_tagger, train_tuned
 
         tuned = Head(head, base or "", settings, overrides, seed)
-    elif base or settings or overrides:
-        raise ConfigError("--base, --settings and --set are for the other heads; choose one with --head")
+    elif base:
+        raise ConfigError(f"--base is for ls, ls-token and ptec; a {head} head reads what --embedder gives")
     if head == "ls-token":
         records = read_records(data, text_column=text_column, label_column=label_column, id_column=id_column)
         train_tagger(list(records), tuned, out=out, source=data, share=dev_fraction, seed=seed, plan=plan)
@@ -142,48 +146,60 @@ def command(
     records = read_records(data, text_column=text_column, label_column=label_column, id_column=id_column, space=known)
     rows = select_rows(records, known, min_confidence=min_confidence, weigh=weigh)
     known = check_rows(rows, known, path=data)
-    if head != "linear":
+    if head not in EMBEDDED:
         train_tuned(rows, known, tuned, out=out, source=data, share=dev_fraction, seed=seed, plan=plan)
         return
     chosen = {
+        "head": head,
         "embedder": embedder,
         "cache": cache,
-        "C": strength,
         "balanced": balanced,
         "min_confidence": min_confidence,
         "weighed_by_confidence": weigh,
         "seed": seed,
     }
-    train_linear(rows, known, chosen, out=out, source=data, share=dev_fraction, plan=plan)
+    own = apply_overrides({} if settings is None else read_yaml(settings), overrides)
+    if head == "linear":
+        own = {"C": strength, **own}
+    train_embedded(rows, known, chosen, own, out=out, source=data, share=dev_fraction, plan=plan)
 
 
-def train_linear(
+def train_embedded(
     rows: Rows,
     space: LabelSpace,
     settings: dict[str, Any],
+    own: dict[str, Any],
     *,
     out: str,
     source: str,
     share: float,
     plan: Plan | None,
 ) -> None:
-    """Measure a linear head on a held-out share, with the settings that do best there; save one trained on all."""
+    """Measure a head over embeddings on a held-out share, with the settings that do best there; save one of all.
+
+    Args:
+        rows: What to learn from.
+        space: Of the labels.
+        settings: What all such heads have, as the card shows it.
+        own: What this one has.
+        out: Folder of the model.
+        source: Where the rows are from.
+        share: Of the rows that is held out.
+        plan: Settings to try.
+    """
     from labelspace.cli.train_search import clear, fingerprint
     from labelspace.embed import cache_folder, load_embedder
-    from labelspace.finetune.linear import LinearHead
+    from labelspace.finetune.store import EMBEDDED as HEADS
     from labelspace.finetune.store import save_model
 
     vectors = load_embedder(settings["embedder"], cache=cache_folder() if settings.pop("cache") else None)
 
-    def new_head(more: dict[str, Any]) -> LinearHead:
-        made = LinearHead(
-            vectors,
-            multi_label=space.multi_label,
-            C=settings["C"],
-            class_weight="balanced" if settings["balanced"] else None,
-            seed=settings["seed"],
+    def new_head(more: dict[str, Any]) -> EmbeddingHead:
+        weight = "balanced" if settings["balanced"] else None
+        made = HEADS[settings["head"]]().set_params(
+            embedder=vectors, multi_label=space.multi_label, class_weight=weight, seed=settings["seed"]
         )
-        return made.set_params(**more)
+        return made.set_params(**own).set_params(**more)
 
     def score(more: dict[str, Any]) -> float:
         report = held_out_report(rows, new_head(more), space, share, settings["seed"])
@@ -196,7 +212,7 @@ def train_linear(
     if plan is not None:
         for tried in plan.tried:
             new_head(tried)  # a setting that there is not is refused before anything is trained
-        trials = plan.run(score, out, fingerprint(source, settings, share, rows.identity()))
+        trials = plan.run(score, out, fingerprint(source, settings, own, share, rows.identity()))
         more, card["search"] = trials[0].settings, plan.card(trials)
     report = held_out_report(rows, new_head(more), space, share, settings["seed"]) if share else None
     trained = rows.fit(new_head(more))
@@ -207,7 +223,7 @@ def train_linear(
             "left_out": dict(rows.left_out),
             "labels": dict(Counter(name for row in rows.kept for name in row.labels or ()).most_common()),
         },
-        "settings": {"head": "linear", **settings, "embedder": trained.fitted_embedder.name, **more},
+        "settings": {**settings, "embedder": trained.fitted_embedder.name, **own, **more},
     }
     if report is not None:
         measured = {name: report.value(name) for name in SHOWN if name in report.measures}
@@ -221,11 +237,12 @@ def train_linear(
         note("too few texts to hold some out; nothing was measured")
     save_model(out, trained, space, card)
     clear(out)
-    note(f"a linear head for {len(trained.classes_)} labels, trained on {len(rows.kept):,} texts; written to {out}")
+    labels = len(trained.classes_)
+    note(f"a {trained.kind} head for {labels} labels, trained on {len(rows.kept):,} texts; written to {out}")
     note(f"Next: labelspace predict {out} NEW_DATA --out predictions.jsonl")
 
 
-def held_out_report(rows: Rows, head: LinearHead, space: LabelSpace, share: float, seed: int) -> Report | None:
+def held_out_report(rows: Rows, head: EmbeddingHead, space: LabelSpace, share: float, seed: int) -> Report | None:
     """Train on some of the texts and score the others; None if there are too few to hold some out."""
     from labelspace.finetune.classifier import HeadClassifier
     from labelspace.metrics import evaluate

@@ -14,7 +14,7 @@ from labelspace.records import Record
 from labelspace.space import LabelSpace
 
 if TYPE_CHECKING:
-    from labelspace.finetune.linear import LinearHead
+    from labelspace.finetune.embedded import EmbeddingHead
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Rows:
     weights: list[float] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
 
-    def fit(self, head: LinearHead, where: Iterable[int] | None = None) -> LinearHead:
+    def fit(self, head: EmbeddingHead, where: Iterable[int] | None = None) -> EmbeddingHead:
         """Train a head on all rows, or on some."""
         chosen = range(len(self.kept)) if where is None else list(where)
         rows = [self.kept[at] for at in chosen]

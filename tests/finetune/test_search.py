@@ -33,11 +33,11 @@ def test_a_random_part_of_a_grid_is_drawn_without_repeats_and_by_the_seed() -> N
 @pytest.mark.parametrize("head", sorted(GRIDS))
 def test_default_grids_name_settings_that_there_are(head: str) -> None:
     from labelspace.finetune.head_settings import read_head_settings
-    from labelspace.finetune.linear import LinearHead
+    from labelspace.finetune.store import EMBEDDED
 
     for settings in choices(GRIDS[head]):
-        if head == "linear":
-            assert LinearHead(**settings).get_params().items() >= settings.items()
+        if head in EMBEDDED:
+            assert EMBEDDED[head](**settings).get_params().items() >= settings.items()
         else:
             pairs = [f"{name}={'null' if value is None else value}" for name, value in settings.items()]
             read_head_settings(head, None, pairs, seed=0)
