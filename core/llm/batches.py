@@ -98,6 +98,10 @@ class BatchModel:
 
     # -- the model ---------------------------------------------------------------------------
 
+    def discount(self, calls: int) -> float:
+        """What part of the usual price so many calls cost: all of it where they are too few for a batch."""
+        return DISCOUNT if calls >= self._fewest else 1.0
+
     async def start(self, memory: dict[str, str]) -> None:
         """Meet the server, and take up the batches that an earlier run left with it."""
         await self.direct.start(memory)

@@ -37,16 +37,21 @@ class Estimate:
     price: Price | None
     examples: tuple[Request, ...]
     """The first requests, exactly as they would be sent."""
+    discount: float = 1.0
+    """What part of the price is asked: batch APIs give some off."""
 
     @property
     def money(self) -> float | None:
         """Dollars to be expected; None where the price is not known."""
-        return None if self.price is None else self.price.of(self.prompt_tokens, self.completion_tokens)
+        return self._priced(self.completion_tokens)
 
     @property
     def most_money(self) -> float | None:
         """Dollars if every reply is as long as it may be; None where the price is not known."""
-        return None if self.price is None else self.price.of(self.prompt_tokens, self.most_completion_tokens)
+        return self._priced(self.most_completion_tokens)
+
+    def _priced(self, completion_tokens: int) -> float | None:
+        return None if self.price is None else self.discount * self.price.of(self.prompt_tokens, completion_tokens)
 
     def to_data(self) -> dict[str, Any]:
         """Plain data."""
@@ -59,6 +64,7 @@ class Estimate:
             "completion_tokens": self.completion_tokens,
             "most_completion_tokens": self.most_completion_tokens,
             "how_counted": self.how_counted,
+            "discount": self.discount,
             "usd": None if self.money is None else round(self.money, 6),
             "most_usd": None if self.most_money is None else round(self.most_money, 6),
         }
@@ -73,6 +79,8 @@ class Estimate:
         money = f"the price of {self.model} is not known: add it to a table of prices (LABELSPACE_PRICES)"
         if self.money is not None and self.most_money is not None:
             money = f"about ${self.money:.4f}, at most ${self.most_money:.4f} if no reply has to be asked again"
+            if self.discount != 1.0:
+                money += f"; that is {self.discount:.0%} of the usual price, by the batch API"
         return [f"{self.rows:,} rows, {self.calls:,} calls{reused if self.reused else ''}", tokens, money]
 
 
@@ -122,6 +130,7 @@ def estimate(
             if len(waiting) >= _TOGETHER:
                 settle()
     settle()
+    discount: Callable[[int], float] | None = getattr(model, "discount", None)
     return Estimate(
         model=model.name,
         rows=rows,
@@ -133,6 +142,7 @@ def estimate(
         how_counted=how,
         price=price,
         examples=tuple(examples),
+        discount=discount(calls) if discount is not None else 1.0,
     )
 
 

@@ -16,7 +16,7 @@ class Gathered:
         """Take the function, and how many requests it takes at once; it may answer one with an exception."""
         self._answer, self._most = answer, most
         self._waiting: list[tuple[Request, asyncio.Future[Reply]]] = []
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._thread: ThreadPoolExecutor | None = None
         self._running: asyncio.Task[None] | None = None
 
     async def ask(self, request: Request) -> Reply:
@@ -30,6 +30,8 @@ class Gathered:
     async def _run(self) -> None:
         try:
             await asyncio.sleep(0)  # whoever asks in this turn of the loop comes along
+            if self._thread is None:
+                self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
             while self._waiting:
                 batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
                 requests = [request for request, _ in batch]
@@ -49,5 +51,7 @@ class Gathered:
             self._running = None
 
     def close(self) -> None:
-        """Let the thread end."""
-        self._thread.shutdown(wait=False)
+        """Let the thread end; whoever asks again starts another."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=False)
+            self._thread = None

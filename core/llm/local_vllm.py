@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,15 @@ from labelspace.llm.gathered import Gathered
 from labelspace.llm.request import CallFailed, Reply, Request, TokenLogprob
 from labelspace.llm.scripted import canonical
 
+_ENVIRONMENT = {
+    "VLLM_HOST_IP": "127.0.0.1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",  # labels may go to stdout
+}
+_CACHE = 1 << 30
+"""Bytes for keys and values on a CPU, where vLLM by itself takes nearly all memory, or dies."""
+
 
 class VLLMModel:
     """A model that vLLM runs in this process; what waits is answered in one batch."""
@@ -22,7 +32,7 @@ class VLLMModel:
 
         Args:
             folder: The model.
-            parameters: Further arguments of `vllm.LLM`, such as `max_model_len`.
+            parameters: Further arguments of `vllm.LLM`, such as `max_model_len` or `kv_cache_memory_bytes`.
         """
         self.folder = folder
         self.name = f"vllm:{folder.rstrip('/').rpartition('/')[2]}"
@@ -31,7 +41,7 @@ class VLLMModel:
         self._calls = Gathered(self._answer, most=1024)
 
     async def start(self, memory: dict[str, str]) -> None:
-        """Load the model.
+        """Load the model, with a context as long as memory allows.
 
         Raises:
             MissingExtra: vLLM is not installed.
@@ -41,12 +51,18 @@ class VLLMModel:
             await asyncio.get_running_loop().run_in_executor(None, self._load)
 
     def _load(self) -> None:
+        for name, value in _ENVIRONMENT.items():  # vLLM reads it when it is imported
+            os.environ.setdefault(name, value)
         try:
+            import torch
             from vllm import LLM
         except ImportError:
             raise MissingExtra("vllm", "vllm") from None
+        settings: dict[str, Any] = {"max_model_len": -1}  # what fits
+        if not torch.cuda.is_available() and "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
+            settings["kv_cache_memory_bytes"] = _CACHE
         try:
-            self._llm = LLM(model=self.folder, **self._parameters)
+            self._llm = LLM(model=self.folder, **{**settings, **self._parameters})
         except Exception as error:
             raise ModelError(f"vllm:{self.folder} cannot be loaded ({' '.join(str(error).split())[:300]})") from error
 

@@ -172,6 +172,32 @@ def test_a_killed_run_finds_its_batch_again(server: Batches, tmp_path: Path) -> 
     assert set(server.asked.values()) == {1}
 
 
+@pytest.mark.parametrize(("rows", "share"), [(200, 0.5), (10, 1.0)])
+def test_a_dry_run_says_the_price_of_a_batch(
+    server: Batches,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    rows: int,
+    share: float,
+) -> None:
+    """Half of that of single calls; a handful of rows is not worth a batch and asked directly."""
+    (tmp_path / "prices.yaml").write_text("models: {m: {input: 1000, output: 2000}}\n")
+    monkeypatch.setenv("LABELSPACE_PRICES", str(tmp_path / "prices.yaml"))
+    arguments = [*command(tmp_path, server, rows), "--dry-run"]
+    prices = []
+    for given in (arguments, [one for one in arguments if one not in ("--batch-api", "--poll", "0.1")]):
+        with pytest.raises(SystemExit) as done:
+            main(given)
+        assert not done.value.code
+        said = capsys.readouterr().out
+        assert ("that is 50% of the usual price, by the batch API" in said) == (share < 1 and given is arguments)
+        prices.append(float(said.partition("about $")[2].partition(",")[0]))
+    assert prices[0] == pytest.approx(prices[1] * share, abs=1e-3)
+    assert prices[0] > 1
+    assert (server.batches, server.files, server.direct) == ({}, {}, 0)
+
+
 def answer_file(folder: Path, *, leave_out: int = 0) -> int:
     """Do what `vllm run-batch` does: answer requests.jsonl in replies.jsonl, in another order, some with an error."""
     out = []

@@ -112,13 +112,20 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The server, once for all tests; skips where vLLM is not installed."""
+def vllm_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the model; skips where vLLM is not installed."""
     for package in ("vllm", "transformers", "tokenizers", "torch"):
         if find_spec(package) is None:
             pytest.skip(f"{package} is not installed: make .venv/.test")
-    folder = tmp_path_factory.mktemp("vllm")
-    build_model(folder / "model")
+    folder = tmp_path_factory.mktemp("vllm") / "model"
+    build_model(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def vllm(vllm_model: Path) -> Iterator[Server]:
+    """The server, once for all tests."""
+    folder = vllm_model.parent
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
