@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -65,7 +66,7 @@ def test_no_two_neighbours_share_a_label_and_the_order_is_the_documents() -> Non
     orders = []
     for text in ("one", "two", "one"):
         found = chosen(text, way="many", context=10_000)
-        assert all(a.labels != b.labels for a, b in zip(found, found[1:], strict=False))
+        assert all(a.labels != b.labels for a, b in pairwise(found))
         orders.append([one.text for one in found])
     assert orders[0] == orders[2] != orders[1]
     assert sorted(orders[0]) == sorted(orders[1])

@@ -220,7 +220,8 @@ def test_a_number_must_be_there_for_each(entry: str) -> None:
         (
             TAGS,
             {"rationale": True},
-            '{"1": {"rationale": "r", "labels": [{"label": "red", "confidence": 70}]}, "2": {"rationale": "", "labels": []}}',
+            '{"1": {"rationale": "r", "labels": [{"label": "red", "confidence": 70}]}, '
+            '"2": {"rationale": "", "labels": []}}',
             ["red", None],
         ),
     ],
