@@ -53,13 +53,14 @@ def test_a_temperature_is_found() -> None:
 
 
 def test_isotonic_regression_is_measured_on_rows_it_has_not_seen() -> None:
-    random = np.random.default_rng(0)
-    stated, correct = random.random(60), (random.random(60) < 0.5).astype(float)
-    found = calibrate(stated, correct, method="isotonic")
-    on_its_own = expected_calibration_error(found.calibrator(stated), correct)
-    assert on_its_own < 0.04
-    assert found.after.value is not None
-    assert found.after.value > 0.05
+    on_its_own, across = [], []
+    for seed in range(10):
+        random = np.random.default_rng(seed)
+        stated, correct = random.random(60), (random.random(60) < 0.5).astype(float)
+        found = calibrate(stated, correct, method="isotonic")
+        on_its_own.append(expected_calibration_error(found.calibrator(stated), correct))
+        across.append(found.after.value or 0.0)
+    assert np.mean(across) > 2 * np.mean(on_its_own)
 
 
 def test_honest_confidences_are_left_alone() -> None:
