@@ -81,14 +81,18 @@ class VLLMModel:
         return await self._calls.ask(request)
 
     def _answer(self, requests: list[Request]) -> list[Reply | Exception]:
+        from vllm.exceptions import VLLMClientError
+
         messages = [[dict(message) for message in request.messages] for request in requests]
         try:
             results = self._llm.chat(messages, [self._sampling(one) for one in requests], use_tqdm=False)
-        except ValueError as error:
+        except (ValueError, VLLMClientError) as error:
             if len(requests) > 1:  # one of them is not possible: find out which
                 return [answer for request in requests for answer in self._answer([request])]
             text = " ".join(str(error).split())[:300]
             return [CallFailed("context_length" if "length" in text or "long" in text else "rejected", text)]
+        except Exception as error:
+            raise ModelError(f"{self.name} failed ({' '.join(str(error).split())[:300]})") from error
         return [self._read(request, result) for request, result in zip(requests, results, strict=True)]
 
     def _sampling(self, request: Request) -> Any:
