@@ -7,15 +7,18 @@ votes for every label with the probability that it gives it, so EM also learns h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelspace.errors import DataError
+from labelspace.records import Record
 
 Floats = NDArray[np.float64]
+Annotations = Mapping[str, Sequence[tuple[str, str]]]
+"""By record id, the (annotator, label) pairs that it was given."""
 CLASSIFIER = "classifier"
 """Name of the annotator that stands for the classifier."""
 
@@ -172,3 +175,37 @@ def _describe(votes: Votes, truth: Floats, confusion: Floats, prior: Floats) -> 
         )
         for at, name in enumerate(votes.annotator_names)
     )
+
+
+def by_majority(record: Record, given: Sequence[tuple[str, str]] | None) -> Record:
+    """The record; with what most annotators say as its label, where it has none of its own."""
+    if record.labels is not None or not given:
+        return record
+    said = [label for _, label in given]
+    return replace(record, labels=(max(sorted(set(said)), key=said.count),))
+
+
+def opinions_of(
+    records: Sequence[Record], names: Sequence[str], annotations: Annotations, classifier: NDArray[np.float64] | None
+) -> tuple[NDArray[np.float64], Consensus, NDArray[np.bool_]]:
+    """What annotators say of the labels of records.
+
+    Args:
+        records: With one label each.
+        names: All labels.
+        annotations: Who said what.
+        classifier: Out-of-sample probabilities, [n, k]; it votes in the consensus, but not in the opinion.
+
+    Returns:
+        The probability that each label is right by the annotators alone, [n], NaN where nobody voted;
+        the consensus; and who of the records has votes, [n].
+    """
+    opinions = [list(annotations.get(record.id, ())) for record in records]
+    column = {name: at for at, name in enumerate(names)}
+    people = dawid_skene(collect_votes(opinions, names))
+    given = np.array([column[(record.labels or ("",))[0]] for record in records])
+    voted = np.array([bool(pairs) for pairs in opinions])
+    right = np.where(voted, people.probabilities[np.arange(len(records)), given], np.nan)
+    if classifier is not None:
+        people = dawid_skene(collect_votes(opinions, names, classifier=classifier))
+    return right, people, voted

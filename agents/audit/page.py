@@ -7,11 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from labelspace.agents.audit.annotators import CLASSIFIER
+from labelspace.agents.audit.annotators import CLASSIFIER, Annotations
 from labelspace.agents.audit.estimate import Estimate
 from labelspace.agents.audit.languages import UNDECIDED, guess_language
 from labelspace.agents.audit.result import Audit
-from labelspace.agents.audit.run import Annotations
 from labelspace.agents.audit.token_run import TokenAudit
 from labelspace.records import Record
 

@@ -163,3 +163,14 @@ class Audit:
 def _shares(values: NDArray[np.floating[Any]], names: Sequence[str], most: int = 3) -> dict[str, float]:
     top = np.argsort(-np.asarray(values), kind="stable")[:most]
     return {names[at]: round(float(values[at]), 4) for at in top if values[at] > 0}
+
+
+def annotator_qualities(consensus: Consensus) -> tuple[AnnotatorQuality, ...]:
+    """The quality of each annotator, the best first."""
+    ranked = sorted(consensus.annotators, key=lambda one: -one.accuracy)
+    return tuple(
+        AnnotatorQuality(
+            name=one.name, votes=one.votes, accuracy=round(one.accuracy, 4), agreement=round(one.agreement, 4)
+        )
+        for one in ranked
+    )

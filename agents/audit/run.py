@@ -8,19 +8,18 @@ next(found.rows())              # evidence of the most suspicious record first
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labelspace.agents.audit.annotators import Consensus, collect_votes, dawid_skene
+from labelspace.agents.audit.annotators import Annotations, by_majority, opinions_of
 from labelspace.agents.audit.confident import OUTSIDE
 from labelspace.agents.audit.filters import Filter, flag_labels, lowest
 from labelspace.agents.audit.folds import Head, grouped_folds, out_of_sample
 from labelspace.agents.audit.multilabel import class_quality, flag_multilabel, pool_quality
 from labelspace.agents.audit.neighbours import conflicts, duplicate_groups, nearest, neighbour_votes
-from labelspace.agents.audit.result import AnnotatorQuality, Audit, AuditReport
+from labelspace.agents.audit.result import Audit, AuditReport, annotator_qualities
 from labelspace.agents.audit.scores import Score, label_quality
 from labelspace.agents.audit.suspicion import NEIGHBOUR_TEMPERATURE, suspect
 from labelspace.embed import Embedder, fit_embedder
@@ -29,7 +28,6 @@ from labelspace.records import Record
 from labelspace.space import LabelSpace
 
 Opinions = Mapping[str, Mapping[str, float]]
-Annotations = Mapping[str, Sequence[tuple[str, str]]]
 Ask = Callable[[Sequence[Record], NDArray[np.float64]], Opinions]
 
 NEIGHBOURS = 30
@@ -70,7 +68,9 @@ def audit(
             A record without labels has what most of them say.
         ask: Gives further opinions when it is shown the records and how suspicious each is by the
             other signals, so that what costs money can be spent on the most suspicious.
-        filter_by: Filter of confident learning; it says how many to flag, the suspicion which.
+        filter_by: Filter of confident learning. As many labels are flagged as it flags by the classifier
+            and by the neighbours alike; a weak classifier alone would flag its own mistakes. Which ones
+            the suspicion says. What judges or annotators contradict is flagged besides.
         exactly: Flag just what the filter flags, whatever other signals say.
         score: Score of confident learning to report.
         adjusted: Whether that score is adjusted by the thresholds of the labels.
@@ -86,7 +86,7 @@ def audit(
     if several and (tolerance or annotations):
         raise ConfigError("annotators and a tolerance are for one label a text, but the space has several")
     names = (*space.leaves, *((space.other,) if space.other and scores is None else ()))
-    records = [_by_majority(record, (annotations or {}).get(record.id)) for record in records]
+    records = [by_majority(record, (annotations or {}).get(record.id)) for record in records]
     usable = [at for at, record in enumerate(records) if record.labels is not None and not record.is_blank]
     if not several:
         usable = [at for at in usable if records[at].labels]
@@ -110,8 +110,7 @@ def audit(
         probabilities = out_of_sample(texts, labels, fold, make_head, names=names, multi_label=several)
     elif votes is not None:
         # Nobody votes on their own label, so the votes are out-of-sample as they are.
-        scored_by, even = "neighbours", 0.5 if several else 1 / len(names)
-        probabilities, votes = np.where(votes.any(axis=1, keepdims=True), votes, even), None
+        scored_by, probabilities, votes = "neighbours", _out_of_sample_votes(votes, several=several), None
     elif opinions or annotations or ask:
         scored_by, probabilities = None, np.full(has.shape, 0.5 if several else 1 / len(names))
     else:
@@ -119,25 +118,28 @@ def audit(
     asked = _columns(opinions or {}, kept)
     consensus, voted = None, np.zeros(len(kept), bool)
     if annotations:
-        asked["annotators"], consensus, voted = _annotated(
+        asked["annotators"], consensus, voted = opinions_of(
             kept, names, annotations, None if scored_by is None else probabilities.astype(np.float64)
         )
     found = suspect(has, probabilities, votes=votes, opinions=asked, multi_label=several, tolerance=tolerance)
     if ask is not None:
         asked |= _columns(ask(kept, found.scores), kept)
         found = suspect(has, probabilities, votes=votes, opinions=asked, multi_label=several, tolerance=tolerance)
+    chosen = _filtered(has, probabilities, filter_by, several=several, tolerance=tolerance)
     if several:
-        chosen = flag_multilabel(has, probabilities, filter_by=filter_by)
         quality = pool_quality(class_quality(has, probabilities, score=score, adjusted=adjusted))
     else:
-        given = has.argmax(axis=1)
-        chosen = flag_labels(given, probabilities, filter_by=filter_by)
-        if tolerance:
-            chosen &= np.abs(np.asarray(probabilities.argmax(axis=1)) - given) > tolerance
-        quality = label_quality(given, probabilities, score=score, adjusted=adjusted)
-    # Confident learning says how many, all signals together which; without scores, all that are more wrong than right.
-    count = len(kept) if scored_by is None else int(chosen.sum())
-    flags = chosen if exactly else lowest(-found.scores, count) & (found.scores > 0.5)
+        quality = label_quality(has.argmax(axis=1), probabilities, score=score, adjusted=adjusted)
+    flags = chosen
+    if not exactly:
+        if votes is not None:
+            witness = _out_of_sample_votes(votes, several=several)
+            chosen = chosen & _filtered(has, witness, filter_by, several=several, tolerance=tolerance)
+        # The filter says how many, all signals together which; and whom judges or annotators contradict is flagged.
+        against = np.zeros(len(kept), bool)
+        for right in asked.values():
+            against |= right < 0.5
+        flags = (lowest(-found.scores, int(chosen.sum())) | against) & (found.scores > 0.5)
     return Audit(
         records=kept,
         names=names,
@@ -162,43 +164,34 @@ def audit(
             duplicates=int((np.bincount(groups)[groups] > 1).sum()),
             conflicting=sum(len(members) for members in conflicts(groups, labels).values()),
             signals=(*filter(None, (scored_by,)), *(() if votes is None else ("neighbours",)), *asked),
-            annotators=() if consensus is None else _qualities(consensus),
+            annotators=() if consensus is None else annotator_qualities(consensus),
             space=space.name,
             space_version=space.version,
         ),
     )
 
 
-def _by_majority(record: Record, given: Sequence[tuple[str, str]] | None) -> Record:
-    if record.labels is not None or not given:
-        return record
-    said = [label for _, label in given]
-    return replace(record, labels=(max(sorted(set(said)), key=said.count),))
+def _filtered(
+    has: NDArray[np.bool_],
+    probabilities: NDArray[np.floating[Any]],
+    filter_by: Filter,
+    *,
+    several: bool,
+    tolerance: int,
+) -> NDArray[np.bool_]:
+    if several:
+        return flag_multilabel(has, probabilities, filter_by=filter_by)
+    given = has.argmax(axis=1)
+    chosen = flag_labels(given, probabilities, filter_by=filter_by)
+    if tolerance:
+        chosen &= np.abs(np.asarray(probabilities.argmax(axis=1)) - given) > tolerance
+    return chosen
 
 
-def _annotated(
-    records: Sequence[Record], names: Sequence[str], annotations: Annotations, classifier: NDArray[np.float64] | None
-) -> tuple[NDArray[np.float64], Consensus, NDArray[np.bool_]]:
-    """What the annotators alone say of each label, NaN where nobody voted; and the consensus with the classifier."""
-    opinions = [list(annotations.get(record.id, ())) for record in records]
-    column = {name: at for at, name in enumerate(names)}
-    people = dawid_skene(collect_votes(opinions, names))
-    given = np.array([column[(record.labels or ("",))[0]] for record in records])
-    voted = np.array([bool(pairs) for pairs in opinions])
-    right = np.where(voted, people.probabilities[np.arange(len(records)), given], np.nan)
-    if classifier is not None:
-        people = dawid_skene(collect_votes(opinions, names, classifier=classifier))
-    return right, people, voted
-
-
-def _qualities(consensus: Consensus) -> tuple[AnnotatorQuality, ...]:
-    ranked = sorted(consensus.annotators, key=lambda one: -one.accuracy)
-    return tuple(
-        AnnotatorQuality(
-            name=one.name, votes=one.votes, accuracy=round(one.accuracy, 4), agreement=round(one.agreement, 4)
-        )
-        for one in ranked
-    )
+def _out_of_sample_votes(votes: NDArray[np.float64], *, several: bool) -> NDArray[np.float64]:
+    """The neighbours' votes as probabilities: nobody votes on their own label; even where there is no neighbour."""
+    even = 0.5 if several else 1 / votes.shape[1]
+    return np.where(votes.any(axis=1, keepdims=True), votes, even)
 
 
 def _columns(opinions: Opinions, records: Sequence[Record]) -> dict[str, NDArray[np.float64]]:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from labelspace.agents.audit.annotators import Annotations
     from labelspace.agents.audit.result import Audit
-    from labelspace.agents.audit.run import Annotations
     from labelspace.records import Record
     from labelspace.space import LabelSpace
 

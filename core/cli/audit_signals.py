@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from labelspace.agents.audit.annotators import Annotations
     from labelspace.agents.audit.folds import Head
-    from labelspace.agents.audit.run import Annotations, Ask
+    from labelspace.agents.audit.run import Ask
     from labelspace.records import Record
     from labelspace.space import LabelSpace
 
