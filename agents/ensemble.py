@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, S
 from pathlib import Path
 from typing import Any
 
-from labelspace.agents.label_names import Answer
+from labelspace.agents.label_form import Answer
 from labelspace.agents.label_votes import Branches, tally
 from labelspace.agents.labeler import FITS_NOWHERE, Labeler
 from labelspace.errors import ConfigError

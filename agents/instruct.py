@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from labelspace.agents.candidates import label_text
 from labelspace.agents.instructions import Borderline, Evidence, Guidance
-from labelspace.agents.label_names import JSON_TOKENS, closed_object
+from labelspace.agents.label_form import closed_object
+from labelspace.agents.label_names import JSON_TOKENS
 from labelspace.agents.replies import match_label, read_object
 from labelspace.agents.texts import cut_middle
 from labelspace.embed import Embedder, Vectors, fit_embedder

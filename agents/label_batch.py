@@ -16,7 +16,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
-from labelspace.agents.label_names import JSON_TOKENS, Answer, ByName, closed_object
+from labelspace.agents.label_form import Answer, closed_object
+from labelspace.agents.label_names import JSON_TOKENS, ByName
 from labelspace.agents.label_views import View
 from labelspace.agents.replies import read_object
 from labelspace.agents.texts import cut_middle
@@ -134,7 +135,7 @@ class InBatches:
         texts = [cut_middle(record.text, self._names.max_chars) for record in batch]
         view = self._view(batch)
         shown = {} if self._names.views.is_fixed else view.variables
-        answer = self._names.answer_schema(view)
+        answer = self._names.form.schema(view.names)
         numbers = {str(number): {"$ref": "#/$defs/answer"} for number in range(1, len(batch) + 1)}
         schema = {**closed_object(numbers), "$defs": {"answer": answer}}
         return Request(
@@ -188,27 +189,27 @@ class InBatches:
         except ReplyError:
             return {}
         found: dict[int, Answer] = {}
-        view = self._view(batch)
+        names = self._view(batch).names
         source = {**self._prompt.provenance, "documents": len(batch)}
         for key, value in given.items():
             number = re.fullmatch(r"\D*(\d{1,6})\D*", key)
             if number is None or not 1 <= int(number[1]) <= len(batch):
                 return {}  # it counts otherwise than we do: no answer is sure to be for its document
             try:
-                found[int(number[1]) - 1] = replace(self._answer(value, view), source=source)
+                found[int(number[1]) - 1] = replace(self._answer(value, names), source=source)
             except ReplyError:
                 continue
         return found
 
-    def _answer(self, value: Any, view: View) -> Answer:
+    def _answer(self, value: Any, names: tuple[str, ...]) -> Answer:
         if value is _TWICE:
             raise ReplyError("two answers for one document")
-        keys = self._names.keys
+        keys = self._names.form.keys
         if len(keys) == 1 and not (isinstance(value, dict) and keys[0] in value):
-            return self._names.answer({keys[0]: value}, view)
+            return self._names.form.answer({keys[0]: value}, names)
         if not isinstance(value, dict) or not value.keys() >= set(keys):
             raise ReplyError("an answer that lacks something")
-        return self._names.answer(value, view)
+        return self._names.form.answer(value, names)
 
 
 def _is_done(pending: _Pending) -> bool:

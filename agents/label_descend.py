@@ -13,7 +13,8 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, cast
 
-from labelspace.agents.label_names import Answer, ByName
+from labelspace.agents.label_form import Answer
+from labelspace.agents.label_names import ByName
 from labelspace.agents.label_views import NONE_OF_THESE
 from labelspace.errors import ConfigError
 from labelspace.llm import Engine, Outcome, Request

@@ -15,7 +15,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, M
 from dataclasses import replace
 from typing import Any
 
-from labelspace.agents.label_names import GIVEN, Answer, Question
+from labelspace.agents.label_form import GIVEN, Answer
+from labelspace.agents.label_names import Question
 from labelspace.llm import Engine, Outcome, Request
 from labelspace.records import Record, as_records
 

@@ -16,7 +16,7 @@ from labelspace.agents.demonstrations import Way
 from labelspace.agents.label_batch import InBatches
 from labelspace.agents.label_codes import Confidence
 from labelspace.agents.label_feed import Feed
-from labelspace.agents.label_names import Answer
+from labelspace.agents.label_form import Answer
 from labelspace.agents.label_plan import Plan
 from labelspace.agents.label_views import label_table
 from labelspace.errors import BudgetExceeded, ConfigError, ModelError

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from labelspace.agents.ensemble import Ensemble, own_journal
-from labelspace.agents.label_names import Answer
+from labelspace.agents.label_form import Answer
 from labelspace.agents.label_votes import tally
 from labelspace.agents.labeler import FITS_NOWHERE, Labeler
 from labelspace.cli import main
