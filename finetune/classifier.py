@@ -10,11 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from labelspace.errors import SpaceError
+from labelspace.readout import read_probabilities
 from labelspace.records import Prediction, Record, as_records, set_aside_blank
 from labelspace.space import LabelSpace
-
-ALL_SCORES = 50
-"""Scores of every label are given for heads with up to so many; the ten highest for larger ones."""
 
 
 class Head(Protocol):
@@ -60,7 +58,8 @@ class HeadClassifier:
                 raise SpaceError(space.unknown(name))
         self.head, self.space, self.batch_size = head, space, batch_size
         self.source = {**(source or {}), "space": space.version}
-        self._names = [str(name) for name in head.classes_]
+        self.names = [str(name) for name in head.classes_]
+        """Of the columns of the head's probabilities."""
 
     @property
     def label_space(self) -> LabelSpace:
@@ -77,17 +76,5 @@ class HeadClassifier:
                 yield set_aside_blank(record, self.source) if record.is_blank else self._read(record, next(rows))
 
     def _read(self, record: Record, row: npt.NDArray[np.floating[Any]]) -> Prediction:
-        order = np.argsort(-row, kind="stable")
-        given = order[row[order] >= np.asarray(self.head.thresholds_)[order]] if self.space.multi_label else order[:1]
-        if len(row) > ALL_SCORES:
-            order = order[: max(10, len(given))]
-        # With thresholds of their own, labels that are given need not be the likeliest.
-        shown = dict.fromkeys([*given.tolist(), *order.tolist()])
-        confidence = float(row[given].min()) if len(given) else 1 - float(row.max())
-        return Prediction(
-            record.id,
-            tuple(self._names[at] for at in given),
-            scores={self._names[at]: float(row[at]) for at in sorted(shown, key=lambda at: -row[at])},
-            confidence=confidence,
-            source=self.source,
-        )
+        thresholds = self.head.thresholds_ if self.space.multi_label else None
+        return read_probabilities(record, row, names=self.names, thresholds=thresholds, source=self.source)

@@ -160,13 +160,10 @@ class LabelSupervisedTagger(FineTuned):
     def predict_proba(self, sentences: Sentences) -> list[npt.NDArray[np.float32]]:
         """For each sentence [words, k]; certain of O for a word that was cut off."""
         aligned = self._encode(sentences)
-        found = []
-        for logits, one in zip(self._run(_examples(aligned)), aligned, strict=True):
-            rows = np.zeros((len(one.positions), len(self.classes_)), np.float32)
-            rows[:, self.classes_.index(OUTSIDE)] = 1.0
-            rows[[at is not None for at in one.positions]] = torch.from_numpy(logits).softmax(dim=1).numpy()
-            found.append(rows)
-        return found
+        return [
+            spread_words(logits, one.positions, self.classes_)
+            for logits, one in zip(self._run(_examples(aligned)), aligned, strict=True)
+        ]
 
     def score(self, sentences: Sentences, tags: Sentences) -> float:
         """Strict micro F1 of spans."""
@@ -177,15 +174,39 @@ class LabelSupervisedTagger(FineTuned):
         return encode_words(self.tokenizer, sentences, max_length=self.max_length)
 
     def _read(self, logits: npt.NDArray[np.float32], aligned: Aligned) -> list[str]:
-        if self.decoding == "constrained":
-            # Decoded over all words, those without a token being certainly outside.
-            scores = np.full((len(aligned.positions), len(self.classes_)), -1e9)
-            scores[:, self.classes_.index(OUTSIDE)] = 0.0
-            scores[[at is not None for at in aligned.positions]] = logits
-            return decode(scores, self.classes_)
-        best = iter(logits.argmax(axis=1)) if len(logits) else iter(())
-        tags = [OUTSIDE if at is None else self.classes_[next(best)] for at in aligned.positions]
-        return repair(tags) if self.decoding == "repair" else tags
+        return read_tags(logits, aligned.positions, self.classes_, decoding=self.decoding)
+
+
+def spread_words(
+    logits: npt.NDArray[np.float32], positions: Sequence[int | None], classes: Sequence[str]
+) -> npt.NDArray[np.float32]:
+    """Probabilities of all words [words, k] from the logits of those with a token; the others are certainly O."""
+    rows = np.zeros((len(positions), len(classes)), np.float32)
+    rows[:, classes.index(OUTSIDE)] = 1.0
+    rows[[at is not None for at in positions]] = torch.from_numpy(logits).softmax(dim=1).numpy()
+    return rows
+
+
+def read_tags(
+    logits: npt.NDArray[np.float32], positions: Sequence[int | None], classes: Sequence[str], *, decoding: str
+) -> list[str]:
+    """A tag for each word.
+
+    Args:
+        logits: Of the words that have a token.
+        positions: The token of each word, None where it was cut off.
+        classes: The tags.
+        decoding: See `Decoding`.
+    """
+    if decoding == "constrained":
+        # Decoded over all words, those without a token being certainly outside.
+        scores = np.full((len(positions), len(classes)), -1e9)
+        scores[:, classes.index(OUTSIDE)] = 0.0
+        scores[[at is not None for at in positions]] = logits
+        return decode(scores, classes)
+    best = iter(logits.argmax(axis=1)) if len(logits) else iter(())
+    tags = [OUTSIDE if at is None else classes[next(best)] for at in positions]
+    return repair(tags) if decoding == "repair" else tags
 
 
 def _kept(aligned: Aligned) -> list[int]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from labelspace.cli.options import cache_option, data_options
+
+if TYPE_CHECKING:
+    from labelspace.records import Classifier
 
 EPILOG = """\b
 Example:
@@ -13,7 +18,7 @@ Example:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("model", metavar="MODEL_DIR")
+@click.argument("model", metavar="MODEL")
 @click.argument("data")
 @click.option(
     "--out",
@@ -25,6 +30,12 @@ Example:
 @click.option(
     "--embedder", metavar="SPEC", help="Where the model's embedder or base is now, if it has moved since the training."
 )
+@click.option(
+    "--export",
+    "exported",
+    metavar="FOLDER",
+    help="With an address: the exported model, where the server is a bare vLLM.",
+)
 @cache_option
 @data_options
 def command(
@@ -33,12 +44,16 @@ def command(
     data: str,
     out: str,
     embedder: str | None,
+    exported: str | None,
     cache: bool,
     text_column: str | None,
     label_column: str | None,
     id_column: str | None,
 ) -> int:
-    """Apply a classifier that `labelspace train` made, in MODEL_DIR, to the records of DATA.
+    """Apply a classifier to the records of DATA.
+
+    MODEL is a folder that `labelspace train` or `export` made, or the address of a server: http://host:port,
+    with #name where it has several models. A key is read from LABELSPACE_API_KEY.
 
     DATA is a file, a datasets folder, - for standard input, or sample:support.
     """
@@ -47,13 +62,19 @@ def command(
     from labelspace.finetune.store import load_classifier, read_model
     from labelspace.progress import note
 
-    if (about := read_model(model))["head"]["kind"] == "ls-token":
+    records = read_records(data, text_column=text_column, label_column=label_column, id_column=id_column)
+    total = None if data == "-" else count_rows(data)
+    classifier: Classifier
+    if model.startswith(("http://", "https://")):
+        from labelspace.serve.client import VLLMClassifier
+
+        classifier = VLLMClassifier(model, export=exported)
+    elif (about := read_model(model))["head"]["kind"] == "ls-token":
         from labelspace.cli.train_tuned import predict_tags
 
         return predict_tags(model, about, data, out=out, base=embedder)
-    classifier = load_classifier(model, embedder=embedder, cached=cache)
-    records = read_records(data, text_column=text_column, label_column=label_column, id_column=id_column)
-    total = None if data == "-" else count_rows(data)
+    else:
+        classifier = load_classifier(model, embedder=embedder, cached=cache)
     counts = write_predictions(out, classifier, records, title="predicting", total=total)
     code = say_what_was_made(out, counts)
     if counts["ok"] and out != "-":

@@ -35,6 +35,10 @@ def load_embedder(spec: str, *, cache: Path | None = None, batch_size: int = 64)
         from labelspace.embed.server import ServerEmbedder
 
         inner = ServerEmbedder(spec, batch_size=batch_size)
+    elif spec.startswith("onnx:"):
+        from labelspace.embed.onnx import OnnxEmbedder
+
+        inner = OnnxEmbedder(spec.removeprefix("onnx:"), batch_size=batch_size)
     elif spec.startswith("st:") or Path(spec).expanduser().is_dir() or _HUB_NAME.fullmatch(spec):
         from labelspace.embed.sentences import SentenceEmbedder
 

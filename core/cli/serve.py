@@ -1,0 +1,84 @@
+"""`labelspace serve`: put a classifier on a port."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+EPILOG = """\b
+POST /classify takes {"input": ["a text", ...]} and answers as vLLM does, with label names, thresholds and the version
+of the label space. /labelspace describes the space, /docs is a page to try it, /health and /metrics are for machines.
+SIGTERM or Ctrl-C: nothing more is taken, and what was accepted is finished.
+
+\b
+Example:
+  labelspace train sample:support --space sample:support --out model
+  labelspace serve model --port 0 --check"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("model", metavar="MODEL_DIR")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "vllm"]),
+    default="local",
+    show_default=True,
+    help="local: in this process. vllm: vLLM is started behind this server; MODEL_DIR is an export.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at; loopback if not given.")
+@click.option("--port", default=8000, show_default=True, help="Port to listen at; 0 takes any.")
+@click.option(
+    "--api-key",
+    envvar="LABELSPACE_SERVE_KEY",
+    metavar="KEY",
+    help="What callers must send as Authorization: Bearer KEY; better as LABELSPACE_SERVE_KEY, which `ps` hides.",
+)
+@click.option("--embedder", metavar="SPEC", help="Where the model's embedder or base is now, if it has moved.")
+@click.option(
+    "--adapter",
+    "adapters",
+    multiple=True,
+    metavar="FOLDER",
+    help="With vllm and a shared base: a head on it, by the name of its folder; may be given again.",
+)
+@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Texts run at once.")
+@click.option("--max-body", type=click.IntRange(min=1024), default=4 << 20, show_default=True, help="Bytes a request.")
+@click.option("--max-texts", type=click.IntRange(min=1), default=2048, show_default=True, help="Texts a request.")
+@click.option("--timeout", type=click.FloatRange(min=0.1), default=120.0, show_default=True, help="Seconds an answer.")
+@click.option("--vllm-argument", "more", multiple=True, metavar="ARG", help="Handed to vllm serve; may be given again.")
+@click.option("--check", is_flag=True, help="Start, ask itself one text, and end.")
+def command(
+    *,
+    model: str,
+    engine: str,
+    host: str,
+    port: int,
+    api_key: str | None,
+    embedder: str | None,
+    adapters: tuple[str, ...],
+    batch_size: int,
+    max_body: int,
+    max_texts: int,
+    timeout: float,
+    more: tuple[str, ...],
+    check: bool,
+) -> None:
+    """Serve the classifier in MODEL_DIR over HTTP."""
+    from labelspace.errors import ConfigError
+    from labelspace.serve.guard import Limits
+
+    if not api_key and host not in ("127.0.0.1", "localhost", "::1"):
+        raise ConfigError(f"{host} can be reached by others: give a key with LABELSPACE_SERVE_KEY or --api-key")
+    if (adapters or more) and engine != "vllm":
+        raise ConfigError("--adapter and --vllm-argument are for --engine vllm")
+    limits = Limits(body=max_body, texts=max_texts, answer_seconds=timeout)
+    listening: dict[str, Any] = {"host": host, "port": port, "key": api_key or None, "limits": limits, "check": check}
+    if engine == "vllm":
+        from labelspace.cli.serve_vllm import serve_vllm
+
+        serve_vllm(model, adapters, more, embedder=embedder, batch_size=batch_size, **listening)
+        return
+    from labelspace.cli.serve_local import serve_local
+
+    serve_local(model, embedder=embedder, batch_size=batch_size, **listening)

@@ -1,0 +1,78 @@
+"""An encoder in ONNX Runtime: no torch where it runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labelspace.embed.base import Vectors, spread, unit_rows
+from labelspace.embed.sentences import folder_version
+from labelspace.errors import ConfigError, MissingExtra
+
+GRAPH, TOKENIZER, SETTINGS = "encoder.onnx", "tokenizer.json", "encoder.json"
+
+
+class OnnxEmbedder:
+    """An encoder that `labelspace export --to onnx` wrote; it is loaded when the first text has to be embedded."""
+
+    def __init__(self, folder: str | Path, *, name: str | None = None, batch_size: int = 64) -> None:
+        """Point at it.
+
+        Args:
+            folder: Holds the graph, its tokenizer and its settings.
+            name: The specification that a model folder keeps, if it is not `onnx:FOLDER`.
+            batch_size: Texts encoded at once.
+        """
+        self.folder, self.batch_size = Path(folder), batch_size
+        self.name = name or f"onnx:{folder}"
+
+    @cached_property
+    def version(self) -> str:
+        """Content hash of the folder."""
+        return f"onnx:{folder_version(self.folder)}"
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        try:
+            import onnxruntime
+            from tokenizers import Tokenizer
+        except ImportError as error:
+            raise MissingExtra(str(error.name), "onnx") from error
+        try:
+            settings = json.loads((self.folder / SETTINGS).read_text(encoding="utf-8"))
+            tokenizer = Tokenizer.from_file(str(self.folder / TOKENIZER))
+            session = onnxruntime.InferenceSession(
+                str(self.folder / GRAPH), providers=onnxruntime.get_available_providers()
+            )
+            tokenizer.enable_truncation(int(settings["max_length"]))
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise ConfigError(f"{self.folder}: is no exported encoder: {str(error).splitlines()[0]}") from error
+        except Exception as error:  # tokenizers and ONNX Runtime raise this very class for a missing or damaged file
+            raise ConfigError(f"{self.folder}: the encoder can't be read: {str(error).splitlines()[0]}") from error
+        return session, tokenizer
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Embed texts; what is longer than the model reads is cut."""
+        session, tokenizer = self._loaded
+        where = [position for position, text in enumerate(texts) if text.strip()]
+        rows = [encoded.ids for encoded in tokenizer.encode_batch([texts[position] for position in where] or ["."])]
+        # Texts of a length together, so that a batch holds little padding.
+        order = sorted(range(len(rows)), key=lambda at: len(rows[at]))
+        parts = [order[at : at + self.batch_size] for at in range(0, len(order), self.batch_size)]
+        found: Any = None
+        for part in parts:
+            width = max(len(rows[at]) for at in part)
+            ids, mask = np.zeros((len(part), width), np.int64), np.zeros((len(part), width), np.int64)
+            for line, at in enumerate(part):
+                ids[line, : len(rows[at])] = rows[at]
+                mask[line, : len(rows[at])] = 1
+            vectors = session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+            if found is None:
+                found = np.zeros((len(rows), vectors.shape[1]), np.float32)
+            found[part] = vectors
+        return spread(unit_rows(found)[: len(where)], where, len(texts))

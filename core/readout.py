@@ -1,0 +1,48 @@
+"""From one row of probabilities to a prediction, in the same way for a model here and one behind an address."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from labelspace.records import Prediction, Record
+
+ALL_SCORES = 50
+"""Scores of every label are given for heads with up to so many; the ten highest for larger ones."""
+
+
+def read_probabilities(
+    record: Record,
+    row: npt.NDArray[np.floating[Any]],
+    *,
+    names: Sequence[str],
+    thresholds: npt.ArrayLike | None,
+    source: Mapping[str, Any],
+) -> Prediction:
+    """Give a record its label or labels.
+
+    Args:
+        record: What was asked.
+        row: Probability of each label [k].
+        names: Of the labels [k].
+        thresholds: Probability from which on each label is given [k], where a text can have several; None gives the
+            likeliest.
+        source: What is said of the model in the prediction.
+    """
+    order = np.argsort(-row, kind="stable")
+    given = order[:1] if thresholds is None else order[row[order] >= np.asarray(thresholds)[order]]
+    if len(row) > ALL_SCORES:
+        order = order[: max(10, len(given))]
+    # With thresholds of their own, labels that are given need not be the likeliest.
+    shown = dict.fromkeys([*given.tolist(), *order.tolist()])
+    confidence = float(row[given].min()) if len(given) else 1 - float(row.max())
+    return Prediction(
+        record.id,
+        tuple(names[at] for at in given),
+        scores={names[at]: float(row[at]) for at in sorted(shown, key=lambda at: -row[at])},
+        confidence=confidence,
+        source=source,
+    )

@@ -1,0 +1,1 @@
+"""Classifiers behind an address: an embedded server, vLLM, and the client that speaks to either."""

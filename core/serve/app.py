@@ -1,0 +1,221 @@
+"""The server's pages: `/classify` as vLLM has it, and what a label space adds."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import orjson
+
+from labelspace.errors import MissingExtra
+from labelspace.readout import read_probabilities
+from labelspace.records import Prediction, Record, set_aside_blank
+from labelspace.serve.batching import Backend, Overloaded, Refused
+from labelspace.serve.counts import Counts
+from labelspace.serve.forms import PROBLEMS, ClassifyReply, ClassifyRequest, SpaceOfAnswer
+from labelspace.serve.guard import App, Guard, Limits, problem
+from labelspace.serve.page import PAGE
+from labelspace.serve.served import Served
+
+try:  # here, because FastAPI looks up annotations among the names of the module
+    from fastapi import FastAPI, Request, Response
+    from fastapi.exceptions import RequestValidationError
+    from starlette.exceptions import HTTPException
+except ImportError as error:
+    raise MissingExtra("fastapi", "serve") from error
+
+
+@dataclass(frozen=True)
+class Model:
+    """One classifier behind a server."""
+
+    served: Served
+    backend: Backend
+
+
+class Refusal(Exception):
+    """A request that gets another status than 200."""
+
+    def __init__(self, status: int, message: str) -> None:
+        """Say why."""
+        super().__init__(message)
+        self.status, self.message = status, message
+
+
+def make_app(
+    models: Mapping[str, Model],
+    *,
+    counts: Counts,
+    limits: Limits | None = None,
+    key: str | None = None,
+    check: Callable[[], Awaitable[bool]] | None = None,
+) -> App:
+    """Make the ASGI application.
+
+    Args:
+        models: By name; the first answers where a request names none.
+        counts: What is counted.
+        limits: Bounds on requests.
+        key: See `Guard`.
+        check: Whether what stands behind is well, for `/health`.
+    """
+    bounds, first = limits or Limits(), next(iter(models))
+    # orjson writes what does not change only once.
+    spaces = {name: orjson.Fragment(orjson.dumps(_space(one.served))) for name, one in models.items()}
+
+    @asynccontextmanager
+    async def life(_app: Any) -> AsyncIterator[None]:
+        yield
+        for one in models.values():
+            await one.backend.close()
+
+    app = FastAPI(
+        title="labelspace", version="1", lifespan=life, docs_url=None, redoc_url=None,
+        description="Texts to labels. `/classify` takes and gives what vLLM's does, and more.",
+    )  # fmt: skip
+
+    def answer(content: Any, status: int = 200) -> Response:
+        body = content if isinstance(content, bytes) else orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+        return Response(body, status, media_type="application/json")
+
+    @app.post("/classify", response_model=ClassifyReply, responses=PROBLEMS)
+    async def classify(asked: ClassifyRequest, request: Request) -> Response:
+        """Classify a text, or texts."""
+        name = asked.model or first
+        if name not in models:
+            raise Refusal(404, f"there is no model {name!r}; there are: {', '.join(models)}")
+        texts = [asked.input] if isinstance(asked.input, str) else asked.input
+        if len(texts) > bounds.texts:
+            raise Refusal(413, f"{len(texts):,} texts are too many; send at most {bounds.texts:,} in a request")
+        if max(map(len, texts)) > bounds.characters:
+            raise Refusal(413, f"a text has more than {bounds.characters:,} characters")
+        for number, text in enumerate(texts):
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                raise Refusal(400, f"text {number} holds half of a surrogate pair, which is no character") from None
+        model = models[name]
+        wanted = [text for text in texts if text.strip()]
+        rows = iter(await _within(bounds.answer_seconds, model.backend.probabilities(wanted)) if wanted else ())
+        data = []
+        for index, text in enumerate(texts):
+            record = Record(str(index), text)
+            row = next(rows) if text.strip() else None
+            made = _read(model.served, record, row)
+            counts.prediction(made)
+            data.append(_answer(index, made, row, model.served))
+        return answer(
+            {
+                "id": f"classify-{uuid4().hex}",
+                "object": "list",
+                "created": int(time.time()),
+                "model": name,
+                "data": data,
+                "labelspace": spaces[name],
+            }
+        )
+
+    @app.get("/labelspace", responses={404: PROBLEMS[404], 401: PROBLEMS[401]})
+    async def labelspace(model: str | None = None) -> Response:
+        """The label space: names, descriptions, tree, thresholds, version."""
+        if model is not None and model not in models:
+            raise Refusal(404, f"there is no model {model!r}; there are: {', '.join(models)}")
+        # How to ask vLLM is no matter of callers: to them, texts are cut and completed here.
+        return answer(_plain(models[model or first].served).to_data())
+
+    @app.get("/v1/models", responses={401: PROBLEMS[401]})
+    async def list_models() -> dict[str, Any]:
+        """The models, by name."""
+        return {
+            "object": "list",
+            "data": [{"id": name, "object": "model", "owned_by": "labelspace"} for name in models],
+        }
+
+    @app.get("/health", responses={503: PROBLEMS[503]})
+    async def health() -> dict[str, str]:
+        """Whether requests are answered."""
+        if check is not None and not await check():
+            raise Refusal(503, "what stands behind the server does not answer")
+        return {"status": "ok"}
+
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        counts.waiting.set(sum(getattr(one.backend, "waiting", 0) for one in models.values()))
+        return Response(counts.render(), media_type="text/plain; version=0.0.4")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return Response(PAGE, media_type="text/html; charset=utf-8")
+
+    @app.exception_handler(Refusal)
+    async def refused(_request: Request, error: Refusal) -> Response:
+        response = answer(problem(error.status, error.message), error.status)
+        if error.status == 503:
+            response.headers["Retry-After"] = "1"
+        return response
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_request: Request, error: RequestValidationError) -> Response:
+        # What was sent is not repeated: it may be half of a surrogate pair, which no JSON can hold.
+        where = ".".join(str(part) for part in error.errors()[0]["loc"][1:2])
+        what = " or ".join(dict.fromkeys(str(one["msg"]) for one in error.errors()))
+        return answer(problem(400, f"{where}: {what}" if where else what), 400)
+
+    @app.exception_handler(HTTPException)
+    async def failed(_request: Request, error: HTTPException) -> Response:
+        return answer(problem(error.status_code, str(error.detail)), error.status_code)
+
+    @app.exception_handler(Exception)
+    async def broken(_request: Request, _error: Exception) -> Response:
+        # Starlette raises it again afterwards, so that it is in the log.
+        return answer(problem(500, "the server failed at this request"), 500)
+
+    return Guard(app, limits=bounds, key=key, counted=counts.request)
+
+
+async def _within(seconds: float, work: Awaitable[Any]) -> Any:
+    try:
+        return await asyncio.wait_for(work, seconds)
+    except asyncio.TimeoutError:
+        raise Refusal(504, f"there was no answer within {seconds:g} s") from None
+    except Overloaded as error:
+        raise Refusal(503, f"the server is busy: {error}; come again") from None
+    except Refused as error:
+        raise Refusal(400, str(error)) from None
+
+
+def _read(served: Served, record: Record, row: Any) -> Prediction:
+    if row is None:
+        return set_aside_blank(record, {})
+    return read_probabilities(record, row, names=served.names, thresholds=served.thresholds, source={})
+
+
+def _answer(index: int, made: Prediction, row: Any, served: Served) -> dict[str, Any]:
+    return {
+        "index": index,
+        "label": None if row is None else served.names[int(row.argmax())],
+        "labels": made.labels,
+        "probs": () if row is None else row,
+        "num_classes": 0 if row is None else len(row),
+        "confidence": made.confidence,
+        "status": made.status,
+        "reason": made.reason,
+    }
+
+
+def _space(served: Served) -> dict[str, Any]:
+    thresholds = None if served.thresholds is None else list(served.thresholds)
+    return SpaceOfAnswer(
+        version=served.space.version, labels=list(served.names), multi_label=served.multi_label, thresholds=thresholds
+    ).model_dump()
+
+
+def _plain(served: Served) -> Served:
+    from dataclasses import replace
+
+    return replace(served, truncate=None, empty=None, logits=False, flags=())

@@ -1,0 +1,63 @@
+"""What a server counts, for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from labelspace.errors import MissingExtra
+from labelspace.records import Prediction
+
+PATHS = ("/classify", "/labelspace", "/health", "/metrics", "/v1/models", "/docs", "/openapi.json")
+_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 120)
+_TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_TENTHS = tuple(n / 10 for n in range(1, 11))
+
+
+class Counts:
+    """Counters of one server, in a registry of their own."""
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        """Start from zero; each label is there from the start, so that a share of zero can be seen."""
+        try:
+            from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+        except ImportError as error:
+            raise MissingExtra("prometheus-client", "serve") from error
+        self._registry = made = CollectorRegistry()
+        self._requests = Counter(
+            "labelspace_requests", "Requests by path and status", ["path", "status"], registry=made
+        )
+        self._seconds = Histogram("labelspace_request_seconds", "Time of /classify", registry=made, buckets=_SECONDS)
+        self._labels = Counter("labelspace_labels", "Texts that were given a label", ["label"], registry=made)
+        self._none = Counter("labelspace_unlabelled", "Texts without a label, by reason", ["reason"], registry=made)
+        self._sure = Histogram("labelspace_confidence", "Confidence of predictions", registry=made, buckets=_TENTHS)
+        self._batch = Histogram(
+            "labelspace_batch_texts", "Texts in one run of the model", registry=made, buckets=_TEXTS
+        )
+        self.waiting = Gauge("labelspace_waiting_texts", "Texts that wait for the model", registry=made)
+        for label in labels:
+            self._labels.labels(label)
+
+    def request(self, path: str, status: int, seconds: float) -> None:
+        """Count a request; paths that are not ours are one. Status 0 is a caller who has gone."""
+        self._requests.labels(path if path in PATHS else "other", str(status)).inc()
+        if path == "/classify":
+            self._seconds.observe(seconds)
+
+    def prediction(self, made: Prediction) -> None:
+        """Count an answer."""
+        for label in made.labels:
+            self._labels.labels(label).inc()
+        if made.status != "ok" or not made.labels:
+            self._none.labels(made.reason or "fits nowhere").inc()
+        if made.confidence is not None:
+            self._sure.observe(made.confidence)
+
+    def ran(self, texts: int) -> None:
+        """Count a run of the model."""
+        self._batch.observe(texts)
+
+    def render(self) -> bytes:
+        """As Prometheus reads it."""
+        from prometheus_client import generate_latest
+
+        return generate_latest(self._registry)

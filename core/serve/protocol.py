@@ -1,0 +1,144 @@
+"""`/classify` as vLLM has it, in the form that the labeling engine asks models."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+
+from labelspace.errors import ModelError
+from labelspace.llm.client import HTTPModel
+from labelspace.llm.dialect import Dialect
+from labelspace.llm.request import CallFailed, Message, Reply, ReplyError, Request
+from labelspace.serve.batching import Overloaded, Probabilities, Refused
+from labelspace.serve.served import Served
+
+
+class ClassifyDialect(Dialect):
+    """How `/classify` is asked, and how its answers are read."""
+
+    def __init__(self, served: Served) -> None:
+        """For one classifier."""
+        super().__init__("prompt")
+        self.served = served
+
+    def body(self, model: str, request: Request) -> dict[str, Any]:
+        """One text for each message; a text without content is sent as the tokens that stand for it."""
+        texts: list[Any] = [message["content"] for message in request.messages]
+        if self.served.empty is not None and not any(texts):
+            texts = [list(self.served.empty) for _ in texts]
+        body: dict[str, Any] = {"model": model, "input": texts}
+        if self.served.truncate is not None:
+            body["truncate_prompt_tokens"] = self.served.truncate
+        if self.served.logits:
+            body["use_activation"] = False
+        return body
+
+    def read(self, request: Request, content: bytes, content_type: str) -> Reply:
+        """The probabilities as they came, as JSON."""
+        try:
+            data = orjson.loads(content)["data"]
+            rows = [one["probs"] for one in sorted(data, key=lambda one: one["index"])]
+            good = len(rows) == len(request.messages) and all(len(row) == len(self.served.names) for row in rows)
+        except (ValueError, KeyError, TypeError) as error:
+            raise CallFailed("broken", f"no reply of /classify ({content_type}, {len(content)} bytes)") from error
+        if not good:
+            shape = f"{len(rows)} rows of {sorted({len(row) for row in rows})} numbers"
+            raise ModelError(
+                f"the server answers {len(request.messages)} texts with {shape}, but the model has "
+                f"{len(self.served.names)} labels; is it another model's description?"
+            )
+        return Reply(orjson.dumps(rows).decode())
+
+    def adapt(self, request: Request, text: str) -> str | None:
+        """There is no other way to ask."""
+        return None
+
+
+class ClassifyModel(HTTPModel):
+    """`/classify` of a server, in the form that the engine asks models."""
+
+    def __init__(self, root: str, served: Served, *, api_key: str | None = None, timeout: float = 120.0) -> None:
+        """Say where it is.
+
+        Args:
+            root: Address without path.
+            served: What is served there.
+            api_key: As for `HTTPModel`.
+            timeout: Seconds for one call.
+        """
+        super().__init__(root, served.model, api_key=api_key, timeout=timeout, constraint="prompt")
+        self.dialect = ClassifyDialect(served)
+
+    async def start(self, memory: dict[str, str]) -> None:
+        """Open the connections."""
+        import yarl
+
+        await super().start(memory)
+        self._url = yarl.URL(self.base_url + "/classify")
+
+    async def well(self) -> bool:
+        """Whether the server says that it is."""
+        await self.start({})
+        try:
+            await self._other("GET", "/health", None)
+        except (CallFailed, ModelError):
+            return False
+        return True
+
+
+def ask_for(texts: Sequence[str]) -> Request:
+    """The request for some texts; lone surrogates, which no JSON can hold, are replaced."""
+    messages: list[Message] = [
+        {"role": "user", "content": text.encode("utf-8", "replace").decode()} for text in texts
+    ]  # fmt: skip
+    return Request(messages)
+
+
+def read_rows(reply: Reply, served: Served) -> Probabilities:
+    """Probabilities [n, k] of a reply.
+
+    Raises:
+        ReplyError: A number is none.
+    """
+    rows: Probabilities = np.asarray(orjson.loads(reply.text), dtype=np.float32)
+    if served.logits and served.multi_label:
+        rows = 1 / (1 + np.exp(-rows, dtype=np.float32))
+    elif served.logits:
+        rows = np.exp(rows - rows.max(axis=1, keepdims=True))
+        rows /= rows.sum(axis=1, keepdims=True)
+    if not np.isfinite(rows).all():
+        raise ReplyError("a probability is not a number")
+    return rows
+
+
+class Upstream:
+    """A vLLM behind our own server. A `Backend`."""
+
+    def __init__(self, model: ClassifyModel, served: Served, *, batch_size: int = 64) -> None:
+        """Take the model.
+
+        Args:
+            model: Where vLLM is.
+            served: What is asked of it.
+            batch_size: Texts of one request to vLLM.
+        """
+        self.model, self.served, self._size = model, served, batch_size
+
+    async def probabilities(self, texts: Sequence[str]) -> Probabilities:
+        """Probability of each label for each text [n, k]."""
+        await self.model.start({})  # here, where the loop runs; a second time does nothing
+        parts = [texts[at : at + self._size] for at in range(0, len(texts), self._size)]
+        try:
+            replies = await asyncio.gather(*(self.model.complete(ask_for(part)) for part in parts))
+        except CallFailed as error:
+            refused = error.kind in ("rejected", "context_length", "content_filter")
+            raise (Refused if refused else Overloaded)(error.reason) from error
+        return np.concatenate([read_rows(reply, self.served) for reply in replies])
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.model.close()

@@ -1,0 +1,156 @@
+"""A linear head in ONNX: its encoder as a graph, and the head as another.
+
+    model.json, model.safetensors, vocabulary.json   as `labelspace train` writes them; the embedder is `onnx:encoder`
+    encoder/encoder.onnx    input_ids, attention_mask [n, length] -> embedding [n, d], rows of length 1
+    encoder/tokenizer.json  of Hugging Face's tokenizers
+    head.onnx               vectors [n, d] -> probabilities [n, k]
+
+TF-IDF, alone or beside an encoder, stays numpy: the vectors that `head.onnx` takes are the encoder's, then those of
+TF-IDF, at the lengths that `WithWords` says.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labelspace.embed.joined import WithWords
+from labelspace.embed.onnx import GRAPH, SETTINGS, TOKENIZER, OnnxEmbedder
+from labelspace.embed.sentences import SentenceEmbedder
+from labelspace.embed.tfidf import TfidfEmbedder
+from labelspace.errors import ConfigError, MissingExtra
+from labelspace.finetune.export.check import probes
+from labelspace.finetune.export.folder import written_whole
+from labelspace.finetune.linear import LinearHead
+from labelspace.finetune.store import MODEL, load_classifier, read_model, save_model
+
+ENCODER, HEAD = "encoder", "head.onnx"
+TOLERANCE = 1e-5
+"""Largest difference of a probability that passes."""
+_OPSET = 17
+
+
+def export_onnx(source: str | Path, out: str | Path, *, embedder: str | None = None) -> float:
+    """Export a linear head and its encoder.
+
+    Args:
+        source: Folder of the model.
+        out: Folder to make.
+        embedder: Where the encoder is, if it has moved.
+
+    Returns:
+        The largest difference of a probability, over texts of all lengths and scripts.
+
+    Raises:
+        ConfigError: The head is none that goes into ONNX, or what was written does not say the same.
+        MissingExtra: A package is not installed.
+    """
+    data = read_model(source)
+    if data["head"]["kind"] != "linear":
+        raise ConfigError(f"a {data['head']['kind']} head stands on a language model; export it with --to vllm")
+    classifier = load_classifier(source, embedder=embedder, cached=False)
+    head: Any = classifier.head
+    texts = probes(classifier.names)
+    wanted = head.predict_proba(texts)
+
+    def write(folder: Path) -> float:
+        fitted = head.fitted_embedder
+        inner = fitted.inner if isinstance(fitted, WithWords) else fitted
+        if not isinstance(inner, TfidfEmbedder):
+            _write_encoder(inner, folder / ENCODER)
+            moved: Any = OnnxEmbedder(folder / ENCODER, name=f"onnx:{ENCODER}")
+            fitted = WithWords(moved, fitted.words, fitted.weight) if isinstance(fitted, WithWords) else moved
+        tensors, settings = head.to_tensors()
+        # Beside, because saving replaces a folder whole.
+        save_model(folder / "model", LinearHead.from_tensors(tensors, settings, fitted), classifier.space, data["card"])
+        for path in (folder / "model").iterdir():
+            path.rename(folder / path.name)
+        (folder / "model").rmdir()
+        _write_head(folder / HEAD, tensors, float(head.temperature_), several=head.multi_label)
+        exported: Any = load_classifier(folder, cached=False).head
+        vectors = exported.fitted_embedder.embed(texts)
+        found = exported.predict_proba(texts), _run(folder / HEAD, vectors)
+        worst = max(float(np.abs(rows - wanted).max()) for rows in found)
+        if not worst <= TOLERANCE:
+            raise ConfigError(f"nothing was exported: in ONNX a probability is off by {worst:.2g}")
+        return worst
+
+    return written_whole(Path(out), MODEL, write)
+
+
+def _write_encoder(embedder: Any, folder: Path) -> None:
+    """Trace a sentence-transformers model."""
+    if not isinstance(embedder, SentenceEmbedder):
+        raise ConfigError(f"the embedder {embedder.name} is no sentence-transformers model, so it has no graph")
+    try:
+        import onnx  # noqa: F401 - torch asks for it when it has traced all
+        import torch
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise MissingExtra(str(error.name), "onnx") from error
+    # The kernels of torch can't be traced; those written out are the same.
+    model = SentenceTransformer(embedder.model, device="cpu", model_kwargs={"attn_implementation": "eager"}).eval()
+
+    class Encoder(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, ids: Any, mask: Any) -> Any:
+            found = self.model({"input_ids": ids, "attention_mask": mask})["sentence_embedding"]
+            return torch.nn.functional.normalize(found, dim=1)
+
+    folder.mkdir()
+    rows: dict[str, dict[int, str]] = {name: {0: "n", 1: "length"} for name in ("input_ids", "attention_mask")}
+    example = torch.full((2, 7), 5, dtype=torch.long)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what might not hold for other inputs: the comparison tells
+        torch.onnx.export(
+            Encoder(),
+            (example, torch.ones_like(example)),
+            str(folder / GRAPH),
+            dynamo=False,
+            input_names=list(rows),
+            output_names=["embedding"],
+            dynamic_axes={**rows, "embedding": {0: "n"}},
+            opset_version=_OPSET,
+        )
+    tokenizer = model.tokenizer
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    (folder / TOKENIZER).write_text(tokenizer.backend_tokenizer.to_str(), encoding="utf-8")
+    (folder / SETTINGS).write_text(json.dumps({"max_length": int(model.max_seq_length)}) + "\n", encoding="utf-8")
+
+
+def _write_head(path: Path, tensors: dict[str, Any], temperature: float, *, several: bool) -> None:
+    """Write vectors [n, d] to probabilities [n, k]; the temperature is worked into the weights."""
+    try:
+        from onnx import TensorProto, checker, helper, numpy_helper, save
+    except ImportError as error:
+        raise MissingExtra("onnx", "onnx") from error
+    weight, bias = tensors["weight"] / np.float32(temperature), tensors["bias"] / np.float32(temperature)
+    last = helper.make_node("Sigmoid", ["logits"], ["probabilities"])
+    if not several:
+        last = helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1)
+    graph = helper.make_graph(
+        [helper.make_node("Gemm", ["vectors", "weight", "bias"], ["logits"]), last],
+        "head",
+        [helper.make_tensor_value_info("vectors", TensorProto.FLOAT, ["n", weight.shape[0]])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", weight.shape[1]])],
+        [numpy_helper.from_array(weight, "weight"), numpy_helper.from_array(bias, "bias")],
+    )
+    # The versions that ONNX Runtime 1.20 reads too.
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
+    checker.check_model(model)
+    save(model, str(path))
+
+
+def _run(path: Path, vectors: Any) -> Any:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(None, {"vectors": np.asarray(vectors, np.float32)})[0]

@@ -1,0 +1,90 @@
+"""A small classifier, and servers on loopback that live as long as a test needs them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from labelspace.data import read_records
+from labelspace.finetune.classifier import HeadClassifier
+from labelspace.finetune.linear import LinearHead
+from labelspace.serve.app import Model, make_app
+from labelspace.serve.batching import Batcher
+from labelspace.serve.counts import Counts
+from labelspace.serve.guard import Limits
+from labelspace.serve.run import bind, make_server
+from labelspace.serve.served import Served
+from labelspace.space import LabelSpace
+
+
+@pytest.fixture(scope="session")
+def classifier() -> HeadClassifier:
+    records = [record for record in read_records("sample:support") if record.label and not record.is_blank][:200]
+    labels = [record.label or "" for record in records]
+    head = LinearHead("tfidf").fit([record.text for record in records], labels)
+    return HeadClassifier(head, LabelSpace.of(sorted(set(labels))))
+
+
+def served_of(classifier: HeadClassifier, name: str = "support") -> Served:
+    return Served(model=name, head="linear", space=classifier.space, names=tuple(classifier.names))
+
+
+class Running:
+    """A server in a thread."""
+
+    def __init__(self, app: Any, limits: Limits, port: int = 0) -> None:
+        self.server, self.socket = make_server(app, limits), bind("127.0.0.1", port)
+        self.port = self.socket.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.thread = threading.Thread(target=lambda: self.server.run(sockets=[self.socket]), daemon=True)
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self.thread.join(30)
+        assert not self.thread.is_alive()
+        self.socket.close()
+
+
+Start = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def start(classifier: HeadClassifier) -> Start:
+    """Start a server: `with start() as running`."""
+
+    @contextmanager
+    def make(
+        *,
+        limits: Limits | None = None,
+        key: str | None = None,
+        predict: Callable[..., Any] | None = None,
+        port: int = 0,
+        **batcher: Any,
+    ) -> Iterator[Running]:
+        served, bounds = served_of(classifier), limits or Limits()
+        counts = Counts(served.names)
+        backend = Batcher(predict or classifier.head.predict_proba, ran=counts.ran, **batcher)
+        app = make_app({served.model: Model(served, backend)}, counts=counts, limits=bounds, key=key)
+        running = Running(app, bounds, port)
+        try:
+            yield running
+        finally:
+            running.stop()
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def server(start: Start) -> Iterator[Running]:
+    """A server with bounds that tests can reach."""
+    limits = Limits(body=200_000, texts=300, characters=20_000, body_seconds=0.6, head_seconds=0.6)
+    with start(limits=limits) as running:
+        yield running

@@ -1,0 +1,153 @@
+"""Exported heads: what transformers reads back says the same, and what would not is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import torch
+import transformers
+
+from labelspace.errors import ConfigError, DataError
+from labelspace.finetune.export.adapter import export_adapter
+from labelspace.finetune.export.check import compare
+from labelspace.finetune.export.vllm import export_merged
+from labelspace.serve.served import Served
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("bases")
+    return {
+        "plain": tiny.build_base(folder / "plain", start=False),
+        "start": tiny.build_base(folder / "start"),
+        "both": tiny.build_base(folder / "both", end=True),
+        "qwen2": tiny.build_base(folder / "qwen2", kind="qwen2", start=False),
+        "gemma": tiny.build_base(folder / "gemma", kind="gemma"),
+    }
+
+
+EXPORTS = [
+    ("ls", "start", {}),
+    ("ls", "both", {"pooling": "mean", "unmask_from": 0}),
+    ("ls", "plain", {"pooling": "max", "unmask_from": 0}),
+    ("ls", "qwen2", {"pooling": "last", "unmask_from": -2, "bias": True}),
+    ("ls", "start", {"pooling": "mean", "multi_label": True, "tuning": "full", "bias": True}),
+    ("ls", "start", {"pooling": "first", "tuning": "frozen", "unmask_from": 0}),
+    ("ls-token", "start", {"unmask_from": 0}),
+    ("ptec", "both", {"multi_label": True, "bias": True}),
+    ("ptec", "plain", {}),
+    ("ptec", "qwen2", {"pooling": "mean", "unmask_from": 0}),
+    ("ptec", "gemma", {}),
+]
+
+
+@pytest.mark.parametrize(("kind", "base", "settings"), EXPORTS)
+def test_an_export_says_what_the_model_says(
+    bases: dict[str, str], tmp_path: Path, kind: str, base: str, settings: dict[str, Any]
+) -> None:
+    model = tiny.train(kind, bases[base], tmp_path / "model", **settings)
+    served, difference = export_merged(tmp_path / "model", tmp_path / "out")
+    assert difference < 1e-4
+    assert served == Served.load(tmp_path / "out")
+    assert list(served.names) == model.classes_
+    assert served.thresholds == (tuple(model.thresholds_) if settings.get("multi_label") else None)
+    assert served.flags[:6] == ("--runner", "pooling", "--dtype", "float32", "--max-model-len", str(served.truncate))
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert [config["id2label"][str(i)] for i in range(len(served.names))] == model.classes_
+    assert config.get("is_causal", True) == ("unmask_from" not in settings)
+    several = settings.get("multi_label", False)
+    assert config["problem_type"] == ("multi" if several else "single") + "_label_classification"
+    assert config["architectures"][0].startswith("LabelspaceMaxPooled") == (settings.get("pooling") == "max")
+    assert not list((tmp_path / "out").glob("*.bin"))
+
+
+def test_no_text_reaches_a_soft_prompt(bases: dict[str, str], tmp_path: Path) -> None:
+    model = tiny.train("ptec", bases["both"], tmp_path / "model")
+    served, _ = export_merged(tmp_path / "model", tmp_path / "out")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    prompt = list(range(410, 417))
+    for text in ["<soft-prompt>", "<soft-prompt>0<soft-prompt>1", "a cat", "", "long " * 200]:
+        ids = tokenizer(text, truncation=True, max_length=served.truncate)["input_ids"]
+        ours = model.tokenizer(text, truncation=True, max_length=64)["input_ids"]
+        assert ids == prompt + ours
+    assert not {"<soft-prompt>", "<soft-prompt>0"} & set(tokenizer.get_vocab())
+    weights = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "out").state_dict()
+    found = weights["model.embed_tokens.weight"][410:].numpy()
+    np.testing.assert_array_equal(found, model.model.prompt.detach().numpy())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"head": "mlp"}, "linear heads only, and this one is a MLPHead; serve it with: labelspace serve"),
+        ({"pooling": "max-hidden"}, "does not pool by 'max-hidden'"),
+        ({"unmask_from": 1}, "can't unmask from layer 1 on, only all layers"),
+        ({"legacy_padding": True}, "padding leak"),
+    ],
+)
+def test_what_vllm_can_not_serve_is_refused(
+    bases: dict[str, str], tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    tiny.train("ls", bases["plain"], tmp_path / "model", **settings)
+    with pytest.raises(ConfigError, match=message):
+        export_merged(tmp_path / "model", tmp_path / "out")
+    assert {path.name for path in tmp_path.iterdir()} == {"model"}
+
+
+def test_a_text_that_is_longer_than_the_base_reads(bases: dict[str, str], tmp_path: Path) -> None:
+    tiny.train("ptec", bases["plain"], tmp_path / "model")
+    path = tmp_path / "model" / "head.json"
+    about = json.loads(path.read_text())
+    about["settings"]["max_length"] = 600  # with a prompt of 7, beyond the base's 512
+    path.write_text(json.dumps(about))
+    with pytest.raises(ConfigError, match="reads 607 tokens, its prompt counted, but its base only 512"):
+        export_merged(tmp_path / "model", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_does_not_match_is_refused() -> None:
+    want = [np.array([1.0, -2.0], np.float32), np.array([[0.5, 0.1]], np.float32)]
+    assert compare(want, [row + 1e-5 for row in want], ["a", "b"], torch.float32) == pytest.approx(1e-5, rel=0.1)
+    for wrong in ([want[0] + 1e-4, want[1]], [want[0], np.zeros((2, 2), np.float32)], [want[0] * np.nan, want[1]]):
+        with pytest.raises(ConfigError, match="nothing was exported: for the text '[ab]' the export is off by"):
+            compare(want, wrong, ["a", "b"], torch.float32)
+
+
+def test_a_folder_that_is_no_export_is_left_alone(bases: dict[str, str], tmp_path: Path) -> None:
+    tiny.train("ls", bases["plain"], tmp_path / "model")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("x")
+    with pytest.raises(DataError, match="is there already and is no export"):
+        export_merged(tmp_path / "model", tmp_path / "out")
+    for _ in range(2):
+        export_merged(tmp_path / "model", tmp_path / "again")
+    assert Served.load(tmp_path / "again").model == "again"
+    with pytest.raises(DataError, match=r"holds no labelspace\.json"):
+        Served.load(tmp_path / "model")
+
+
+def test_adapters_on_one_base(bases: dict[str, str], tmp_path: Path) -> None:
+    from labelspace.finetune.adapters import LoraSettings
+
+    shared = tmp_path / "shared"
+    heads: list[dict[str, Any]] = [
+        {"lora": LoraSettings(rank=4, rank_stabilised=True, targets="all-linear")},
+        {"multi_label": True, "tuning": "frozen"},
+    ]
+    for number, settings in enumerate(heads):
+        folder, out = tmp_path / f"model{number}", tmp_path / f"out{number}"
+        model = tiny.train("ls", bases["start"], folder, pooling="mean", unmask_from=0, **settings)
+        served, difference = export_adapter(folder, out, shared)
+        assert difference < 1e-4 and served.logits and list(served.names) == model.classes_
+    tiny.train("ls", bases["start"], tmp_path / "last")
+    with pytest.raises(ConfigError, match=r"the base has .*mean.*, the head .*last.*; export it onto another base"):
+        export_adapter(tmp_path / "last", tmp_path / "no", shared)
+    tiny.train("ptec", bases["start"], tmp_path / "ptec")
+    with pytest.raises(ConfigError, match="export this one by itself with --to vllm"):
+        export_adapter(tmp_path / "ptec", tmp_path / "no", shared)
+    assert not (tmp_path / "no").exists()
