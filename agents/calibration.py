@@ -7,8 +7,7 @@ across folds, each calibrated by what was fitted on the others: on its own rows 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -27,8 +26,6 @@ Method = Literal["temperature", "sigmoid", "isotonic"]
 `isotonic`: any rising steps (Zadrozny and Elkan, 2002), which need some hundred rows."""
 LEAST = 20
 """Pairs that a calibration needs."""
-BELOW = "confidence below the threshold"
-"""How the reason begins on a prediction that was set aside for a person."""
 _EDGE = 1e-3
 """Stated certainty is taken for this much short of it: a model's 100 is no infinity."""
 _FOLDS = 10
@@ -243,57 +240,6 @@ def best_f1(found: Calibration, stated: Doubles, correct: Doubles, *, missed: in
     hits = np.cumsum(correct[order])[last]
     f1 = 2 * hits / (last + 1 + correct.sum() + missed)
     return replace(found, threshold=float(values[order][last[int(f1.argmax())]]))
-
-
-def apply(found: Calibration, predictions: Iterable[Prediction]) -> Iterable[Prediction]:
-    """Calibrate predictions, and set aside what is below the threshold, where there is one."""
-    for one in predictions:
-        if one.status == "failed" or not (one.scores or one.labels):
-            yield one
-        elif found.several:
-            yield _several(found, one)
-        else:
-            yield _single(found, one)
-
-
-def _single(found: Calibration, one: Prediction) -> Prediction:
-    if one.confidence is None or not one.labels:
-        return one
-    sure = float(found.calibrator(one.confidence))
-    rest = (1 - sure) / (1 - one.confidence) if one.confidence < 1 else 1.0
-    scores = {name: min(score * rest, 1.0) for name, score in one.scores.items()}
-    if one.labels[0] in scores:
-        scores[one.labels[0]] = sure
-    made = replace(one, confidence=sure, scores=scores, source=_marked(one, found))
-    if found.threshold is None or sure >= found.threshold:
-        return made
-    return replace(made, labels=(), status="abstained", reason=_reason(sure, found, one.labels))
-
-
-def _several(found: Calibration, one: Prediction) -> Prediction:
-    if not one.scores:
-        return one
-    values = found.calibrator(list(one.scores.values())).tolist()
-    scores = dict(zip(one.scores, values, strict=True))
-    labels = one.labels
-    if found.threshold is not None:
-        labels = tuple(sorted((n for n in scores if scores[n] >= found.threshold), key=lambda n: -scores[n]))
-    confidence = math.prod(score if name in labels else 1 - score for name, score in scores.items())
-    made = replace(one, labels=labels, scores=scores, confidence=confidence, source=_marked(one, found))
-    if labels == one.labels:
-        return made
-    if labels or found.target is None:
-        return replace(made, status="ok", reason=None)
-    best = max(scores, key=scores.__getitem__)
-    return replace(made, status="abstained", reason=_reason(scores[best], found, one.labels or (best,)))
-
-
-def _marked(one: Prediction, found: Calibration) -> dict[str, Any]:
-    return {**one.source, "calibrated": found.calibrator.method}
-
-
-def _reason(sure: float, found: Calibration, labels: tuple[str, ...]) -> str:
-    return f"{BELOW} ({sure:.3f} < {found.threshold:.3f}); it would be: {'; '.join(labels)}"
 
 
 def _log_odds(stated: Doubles) -> Doubles:

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
-from labelspace.agents.calibration import apply, best_f1, calibrate, decide, pairs_of
-from labelspace.agents.instruct import compare, make_groups, write_instructions
+from labelspace.agents.calibrated import apply
+from labelspace.agents.calibration import best_f1, calibrate, decide, pairs_of
+from labelspace.agents.instruct import compare, write_instructions
+from labelspace.agents.instruct_groups import make_groups
 from labelspace.agents.instructions import instructed, say
 from labelspace.agents.labeler import Labeler
 from labelspace.config import Config
@@ -194,6 +197,10 @@ class Asker:
             )  # fmt: skip
         return made, labeler.account.get("candidates")
 
+    def predictions(self, space: LabelSpace, records: list[Record], how: Mapping[str, Any]) -> list[Prediction]:
+        """The labels alone."""
+        return self.label(space, records, how)[0]
+
     def instruct(self, task: Task) -> LabelSpace:
         """The space with instructions that the model writes from the pool."""
         embedder = load_embedder(self._config.embedder, cache=cache_folder())
@@ -225,9 +232,7 @@ def report(task: Task, asker: Asker) -> dict[str, float]:
         space, how = task.space, {key: value for key, value in settings.items() if key != "instructions"}
         if "instructions" in settings:
             space = asker.instruct(task)
-            evidence, used = compare(
-                task.space, space, task.dev, lambda which, records, how=how: asker.label(which, records, how)[0]
-            )
+            evidence, used = compare(task.space, space, task.dev, partial(asker.predictions, how=how))
             click.echo(f"  instructions: {say(evidence)}; {'used' if used else 'not used'}")
             if task.name == "clinc150" and not used:
                 continue
@@ -238,7 +243,7 @@ def report(task: Task, asker: Asker) -> dict[str, float]:
         if recall is not None:
             click.echo(f"      the gold label is a candidate for {recall['labels_held'] / recall['labels']:.2%}")
         if "permutations" not in settings:
-            trust(task, made, asker.label(space, task.dev, how)[0])
+            trust(task, made, asker.predictions(space, task.dev, how))
     return found
 
 

@@ -16,7 +16,6 @@ from labelspace.progress import note
 
 if TYPE_CHECKING:
     from labelspace.agents.calibration import Calibration
-    from labelspace.records import Prediction
     from labelspace.space import LabelSpace
 
 EPILOG = """\b
@@ -71,7 +70,7 @@ def command(
     seed: int,
 ) -> None:
     """Calibrate the confidences of LABELS, and decide which answers to trust."""
-    from labelspace.agents.calibration import BELOW, apply
+    from labelspace.agents.calibrated import BELOW, apply
     from labelspace.data import RowWriter, read_predictions, read_records
 
     known = load_space(space)
@@ -94,12 +93,9 @@ def command(
     path = Path(out)
     aside = queue or str(path.with_name(f"{path.stem}.queue{path.suffix}"))
     counts = {"rows": 0, "kept": 0, "queued": 0}
-
-    def predictions() -> Iterator[Prediction]:
-        return iter(apply(found, read_predictions(labels)))
-
+    predictions = apply(found, read_predictions(labels))
     with RowWriter(out) as writer, RowWriter(aside) as waiting:
-        for record, prediction in zip(read_records(labels), predictions(), strict=True):
+        for record, prediction in zip(read_records(labels), predictions, strict=True):
             data: dict[str, Any] = prediction.to_data()
             row = {"id": data.pop("id"), "text": record.text, **data}
             writer.write(row)

@@ -93,7 +93,8 @@ def command(
     """Write labeling instructions for the labels of a space from labelled EXAMPLES."""
     from random import Random
 
-    from labelspace.agents.instruct import compare, instruction_requests, make_groups, write_instructions
+    from labelspace.agents.instruct import compare, instruction_requests, write_instructions
+    from labelspace.agents.instruct_groups import make_groups
     from labelspace.agents.instructions import Instructions, instructed, say
     from labelspace.agents.labeler import Labeler
     from labelspace.data import read_records

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from labelspace.agents.calibrated import apply
 from labelspace.agents.calibration import (
     Calibration,
     Calibrator,
-    apply,
     best_f1,
     calibrate,
     decide,

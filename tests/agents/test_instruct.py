@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from labelspace.agents.instruct import Group, compare, instruction_requests, make_groups, read, write_instructions
+from labelspace.agents.instruct import compare, instruction_requests, read, write_instructions
+from labelspace.agents.instruct_groups import Group, make_groups
 from labelspace.agents.instructions import Evidence, Guidance, Instructions, instructed, with_instructions
 from labelspace.agents.labeler import Labeler
 from labelspace.cli import main
