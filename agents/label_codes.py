@@ -1,8 +1,9 @@
 """Ask for labels by code: one token says which, and the probabilities of all codes how sure that is.
 
 Each label gets a short code, the reply is held to the codes, and the log-probabilities of its one
-token become a distribution over the space. vLLM scores up to 128 codes exactly; other servers report
-the likeliest 20 tokens at most. Where none are reported, the model is asked for its confidence in
+token become a distribution over the space. vLLM scores 128 codes exactly in one request; of more codes
+it is asked the same again for each further 128, which costs one token, as it remembers the prompt.
+Other servers report the likeliest 20 tokens at most. Where none are reported, the model is asked for its confidence in
 words, or several times for a vote. `source` of a prediction says which it was.
 """
 
@@ -13,13 +14,15 @@ import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from random import Random
 from typing import Any, Literal, cast
 
 from labelspace.agents.codes import choose_codes
-from labelspace.agents.label_names import Answer, closed_object, shorter
+from labelspace.agents.label_form import Answer, closed_object
+from labelspace.agents.label_names import shorter
 from labelspace.agents.label_views import label_table
 from labelspace.agents.replies import fold, read_object, read_share, without_thoughts
 from labelspace.agents.texts import cut_middle
@@ -76,7 +79,9 @@ class ByCode:
         self._prompts: list[tuple[Prompt, tuple[str, ...]]] = []
         """Prompts and the codes of `names` in each: one, or one for each vote."""
         self._codes: tuple[str, ...] = ()
-        self._ids: tuple[int, ...] | None = None
+        self._ids: tuple[dict[str, int], ...] = ()
+        """Codes and their tokens, as many together as one request scores; none where tokens are not known."""
+        self._scores_ids = False
         self._read_by_name = {fold(name): name for name in self.names}
 
     @property
@@ -90,8 +95,19 @@ class ByCode:
         Raises:
             ConfigError: There are more labels than codes.
         """
-        self._codes, self._ids = await choose_codes(engine.model, engine.journal.about, len(self.names))
+        self._codes, ids = await choose_codes(engine.model, engine.journal.about, len(self.names))
+        known = list(zip(self._codes, ids or (), strict=False))
+        self._ids = tuple(dict(known[at : at + MOST_SCORED]) for at in range(0, len(known), MOST_SCORED))
+        dialect = getattr(engine.model, "dialect", None)
+        self._scores_ids = bool(known) and (dialect is None or dialect.constraint == "structured_outputs")
         self._write_prompts()
+
+    @property
+    def _asks(self) -> int:
+        """Requests for each record: votes, or parts of a distribution."""
+        if self._way in ("auto", "logprobs") and self._scores_ids:
+            return len(self._ids)
+        return len(self._prompts)
 
     def _write_prompts(self) -> None:
         """Bind everything but the document; those who vote see the labels in other orders, under other codes."""
@@ -126,9 +142,9 @@ class ByCode:
     # -- asking ------------------------------------------------------------------------------
 
     def requests(self, records: Iterable[Record]) -> Iterator[Request]:
-        """One for each record, or one for each vote."""
+        """One for each record, or one for each vote or part of the distribution."""
         for record in records:
-            for vote in range(len(self._prompts)):
+            for vote in range(self._asks):
                 yield self._request((record, vote))
 
     async def ask(
@@ -137,7 +153,7 @@ class ByCode:
         """One outcome for each record, in order."""
         if self._way == "auto":
             records = await self._find_a_way(engine, records)
-        votes = len(self._prompts)
+        votes = self._asks
         items = ((record, vote) for record in records for vote in range(votes))
         outcomes = engine.map(
             items,
@@ -159,7 +175,7 @@ class ByCode:
 
     def replay(self, engine: Engine, records: Iterable[Record]) -> Iterator[Outcome[Record, Answer] | None]:
         """What the journal alone tells of each record."""
-        votes = len(self._prompts)
+        votes = self._asks
         items = ((record, vote) for record in records for vote in range(votes))
         known = engine.known(items, self._request, self._read, shorten=self._shorten)
         while cast_votes := list(islice(known, votes)):
@@ -201,26 +217,25 @@ class ByCode:
         return None if text is None else self._ask_about(text, vote)
 
     def _ask_about(self, text: str, vote: int) -> Request:
-        prompt, codes = self._prompts[vote]
+        prompt, codes = self._prompts[vote if self._way == "sampled" else 0]
         messages = prompt.render(document=text)
         if self._way == "verbal":
             return Request(messages, schema=_verbal_schema(codes), max_tokens=self._max_tokens)
-        one = 1 if self._ids is not None else None
+        one = 1 if self._ids else None
         if self._way == "sampled":
             return Request(messages, choices=codes, temperature=_WARM, seed=vote, max_tokens=self._max_tokens or one)
-        scored = self._ids is not None and len(codes) <= MOST_SCORED
         return Request(
             messages,
             choices=codes,
             logprobs=TOP,
             max_tokens=self._max_tokens or one,
-            token_ids=self._ids if scored else None,
+            token_ids=self._ids[vote] if self._scores_ids else None,
         )
 
     # -- reading -----------------------------------------------------------------------------
 
     def _read(self, reply: Reply, item: tuple[Record, int]) -> Answer:
-        _, codes = self._prompts[item[1]]
+        _, codes = self._prompts[item[1] if self._way == "sampled" else 0]
         text, told = without_thoughts(reply.text), None
         if self._way == "verbal":
             data = read_object(reply.text, ("code", "confidence"))
@@ -241,6 +256,17 @@ class ByCode:
             () if none_fits else (name,), none_fits, None, self._kept(scores), scores[name], {"confidence": how}
         )
 
+    def _joined(self, parts: list[Outcome[tuple[Record, int], Answer]]) -> Outcome[tuple[Record, int], Answer]:
+        """One outcome from those of the parts of a distribution; a part that failed fails the record."""
+        first = next((part for part in parts if part.status != "ok"), parts[0])
+        scored: dict[str, float] = {}
+        for part in parts:
+            scored |= (part.reply.choice_logprobs if part.reply is not None else None) or {}
+        if first.status != "ok" or first.reply is None or len(scored) < len(self._codes):
+            return first
+        whole = replace(first.reply, choice_logprobs=scored)
+        return replace(first, value=self._read(whole, first.item), reply=whole)
+
     def _named(self, text: str, codes: tuple[str, ...]) -> str:
         """The label that a reply means: by its code, or by its name where the model gave that.
 
@@ -259,6 +285,8 @@ class ByCode:
         """One outcome for a record from those of its votes: the majority's, first come where it is a draw."""
         first = votes[0]
         record = first.item[0]
+        if self._way == "logprobs" and len(votes) > 1:
+            votes = [first := self._joined(votes)]
         answers = [outcome.value for outcome in votes if outcome.value is not None]
         if len(votes) == 1 or not answers:
             return Outcome(record, first.value, first.status, first.reason, first.code, first.raw, first.reply)
@@ -282,7 +310,7 @@ class ByCode:
 def _is_whole(reply: Reply, codes: tuple[str, ...]) -> bool:
     """Whether every code was scored."""
     if reply.choice_logprobs is not None:
-        return True
+        return reply.choice_logprobs.keys() >= set(codes)
     told = {token.strip() for one in reply.logprobs or () for token, _ in one.top}
     return told.issuperset(codes)
 

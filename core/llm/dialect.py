@@ -76,7 +76,7 @@ class Dialect:
             body["logprobs"] = True
             body["top_logprobs"] = request.logprobs
             if request.token_ids is not None and self.constraint == "structured_outputs":
-                body["logprob_token_ids"] = request.token_ids
+                body["logprob_token_ids"] = [*request.token_ids.values()]
                 body["return_tokens_as_token_ids"] = True
         return body
 
@@ -139,7 +139,7 @@ class Dialect:
             ) from None
         scored = None
         if tokens and request.choices is not None and request.token_ids is not None:
-            tokens, scored = of_choices(tokens, request.choices, request.token_ids)
+            tokens, scored = of_choices(tokens, request.token_ids)
         constraint = None
         if request.choices is not None or request.schema is not None:
             constraint = self.constraint
@@ -221,19 +221,18 @@ def read_tokens(content: list[dict[str, Any]]) -> tuple[TokenLogprob, ...]:
 
 
 def of_choices(
-    tokens: tuple[TokenLogprob, ...], choices: tuple[str, ...], ids: tuple[int, ...]
+    tokens: tuple[TokenLogprob, ...], ids: Mapping[str, int]
 ) -> tuple[tuple[TokenLogprob, ...] | None, dict[str, float] | None]:
-    """Read tokens that vLLM reports by id: the log-probability of every choice, or the tokens by name."""
-    names = {f"token_id:{token}": choice for token, choice in zip(ids, choices, strict=True)}
+    """Read tokens that vLLM reports by id: the log-probability of every choice that has one, or the tokens by name."""
+    names = {f"token_id:{token}": choice for choice, token in ids.items()}
     named = tuple(
         TokenLogprob(names.get(token, token), logprob, tuple((names.get(one, one), value) for one, value in top))
         for token, logprob, top in tokens
     )
-    wanted = set(choices)
     for token in named:
         scores = dict(token.top)
-        if token.token in wanted and wanted <= scores.keys():
-            return None, {choice: scores[choice] for choice in choices}
+        if ids.keys() <= scores.keys():
+            return None, {choice: scores[choice] for choice in ids}
     return named, None
 
 

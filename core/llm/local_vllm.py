@@ -69,7 +69,6 @@ class VLLMModel:
     def encode(self, request: Request) -> bytes:
         """The request, the folder and how it was loaded."""
         extra = orjson.dumps(self._parameters, option=orjson.OPT_SORT_KEYS, default=str)
-        extra += b"" if request.token_ids is None else orjson.dumps(request.token_ids)
         return canonical(f"vllm:{self.folder}", request) + extra
 
     async def tokenize(self, text: str) -> list[int] | None:
@@ -111,7 +110,7 @@ class VLLMModel:
             seed=request.seed,
             stop=list(request.stop or ()),
             logprobs=(request.logprobs or None) if request.token_ids is None else None,
-            logprob_token_ids=None if request.token_ids is None else list(request.token_ids),
+            logprob_token_ids=None if request.token_ids is None else [*request.token_ids.values()],
             structured_outputs=form,
         )
 
@@ -133,8 +132,8 @@ class VLLMModel:
         scored = None
         if output.logprobs and request.choices is not None and request.token_ids is not None:
             place = output.logprobs[0]
-            if all(token in place for token in request.token_ids):
-                scored = {c: float(place[t].logprob) for c, t in zip(request.choices, request.token_ids, strict=True)}
+            if all(token in place for token in request.token_ids.values()):
+                scored = {choice: float(place[token].logprob) for choice, token in request.token_ids.items()}
         held = request.choices is not None or request.schema is not None
         return Reply(
             text=output.text,

@@ -63,8 +63,8 @@ class Request:
     max_tokens: int | None = None
     seed: int | None = None
     stop: tuple[str, ...] | None = None
-    token_ids: tuple[int, ...] | None = None
-    """The one token of each of `choices`, where that is known: a server that can then scores all of them."""
+    token_ids: Mapping[str, int] | None = None
+    """The one token of each of `choices`, or of some of them: a server that can then scores exactly these."""
 
     def __post_init__(self) -> None:
         """Refuse two constraints at once."""
@@ -94,7 +94,7 @@ class Reply:
     model: str = ""
     logprobs: tuple[TokenLogprob, ...] | None = None
     choice_logprobs: Mapping[str, float] | None = None
-    """Exact log-probability of every choice, where the model can give it (in-process models, vLLM with `token_ids`)."""
+    """Exact log-probability of every choice (of those in `token_ids`, if these are fewer), where the model can tell."""
     constraint: str | None = None
     """How the reply was held to its form: structured_outputs, guided, json_schema, tool, scored or prompt
     (asked for in words only); None where nothing was asked."""

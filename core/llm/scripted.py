@@ -70,5 +70,6 @@ def canonical(name: str, request: Request) -> bytes:
         "max_tokens": request.max_tokens,
         "seed": request.seed,
         "stop": request.stop,
+        **({} if request.token_ids is None else {"token_ids": [*request.token_ids.values()]}),
     }
     return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)

@@ -16,6 +16,7 @@ from labelspace.agents.labeler import FITS_NOWHERE, Labeler
 from labelspace.errors import ConfigError
 from labelspace.llm import Reply, Request, ScriptedLLM, TokenLogprob, run
 from labelspace.llm.dialect import Dialect
+from labelspace.llm.request import CallFailed
 from labelspace.prompts import load_prompt
 from labelspace.records import Prediction
 from labelspace.space import Label, LabelSpace
@@ -251,11 +252,11 @@ def test_codes_where_nothing_is_known_of_the_tokenizer(count: int, last: str) ->
 
 def test_vllm_is_asked_for_the_tokens_by_id_and_its_answer_is_read() -> None:
     request = Request(
-        [{"role": "user", "content": "x"}], choices=("A", "B"), logprobs=20, max_tokens=1, token_ids=(33, 34)
+        [{"role": "user", "content": "x"}], choices=("A", "B"), logprobs=20, max_tokens=1, token_ids={"A": 33, "B": 34}
     )
     body = Dialect("structured_outputs").body("m", request)
     assert body["structured_outputs"] == {"choice": ("A", "B")}
-    assert (body["logprobs"], body["logprob_token_ids"], body["return_tokens_as_token_ids"]) == (True, (33, 34), True)
+    assert (body["logprobs"], body["logprob_token_ids"], body["return_tokens_as_token_ids"]) == (True, [33, 34], True)
     assert "logprob_token_ids" not in Dialect("json_schema").body("m", request)
 
     def answer(*top: tuple[str, float]) -> Reply:
@@ -269,3 +270,44 @@ def test_vllm_is_asked_for_the_tokens_by_id_and_its_answer_is_read() -> None:
     part = answer(("token_id:34", -0.1), ("token_id:99", -3.0))
     assert part.choice_logprobs is None
     assert part.logprobs == (TokenLogprob("B", -0.1, (("B", -0.1), ("token_id:99", -3.0))),)
+
+
+class Scorer(Tokenizer):
+    """A model that gives exact log-probabilities, of 128 tokens at a time."""
+
+    def __init__(self, *, without: int | None = None) -> None:
+        super().__init__(lambda code: True)
+        self.without = without
+
+    async def complete(self, request: Request) -> Reply:
+        self.requests.append(request)
+        assert request.choices is not None
+        assert request.token_ids is not None
+        assert len(request.token_ids) <= 128
+        part = list(request.token_ids)
+        if self.without is not None and request.choices.index(part[0]) // 128 == self.without:
+            raise CallFailed("content_filter", "refused")
+        # The label with the number n has a probability proportional to n + 1; the constant is that of the vocabulary.
+        scored = {code: math.log(request.choices.index(code) + 1) - 30 for code in part}
+        return Reply(request.choices[-1], choice_logprobs=scored)
+
+
+def test_more_codes_than_one_request_scores_are_scored_in_several(tmp_path: Path) -> None:
+    space = LabelSpace.of([f"label {n}" for n in range(300)])
+    model = Scorer()
+    how: dict[str, Any] = {"space": space, "journal": tmp_path / "journal"}
+    made = label(model, "one", "two", **how)
+    assert [len(request.token_ids or ()) for request in model.requests] == [128, 128, 44] * 2
+    total = 300 * 301 / 2
+    for one in made:
+        assert one.label == "label 299"
+        assert one.confidence == pytest.approx(300 / total)
+        assert dict(one.scores) == {f"label {n}": pytest.approx((n + 1) / total) for n in range(290, 300)}
+        assert one.source["confidence"] == "logprobs"
+    assert label(Scorer(), "one", "two", **how) == made, "from the journal"
+
+
+def test_half_a_distribution_is_none() -> None:
+    space = LabelSpace.of([f"label {n}" for n in range(300)])
+    [made] = label(Scorer(without=1), "one", space=space)
+    assert (made.status, made.reason, dict(made.scores)) == ("failed", "refused", {})
