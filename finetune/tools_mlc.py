@@ -9,12 +9,9 @@ through a fallback of transformers: minus the log-softmax summed over the needed
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,50 +23,16 @@ from labelspace.errors import ConfigError, DataError
 from labelspace.finetune.align import encode_texts
 from labelspace.finetune.backbone import load_backbone, pad_id
 from labelspace.finetune.batches import Example
-from labelspace.finetune.checkpoint import read_tensors, write_tensors
+from labelspace.finetune.checkpoint import trainable
 from labelspace.finetune.label_model import LabelModel, logits_of
+from labelspace.finetune.tools_files import read_model, version_of, write_model
+from labelspace.finetune.tools_head import LOSSES, CosineHead, LossName
 from labelspace.finetune.train_settings import History, TrainSettings
 from labelspace.finetune.training import train
 
-LossName = Literal["bce", "softmax"]
-BIAS = -5.0
-"""Logit of a tool that is at right angles to the query, at the start: most tools are not needed."""
 DEFAULTS = TrainSettings(
     epochs=6, batch_size=32, learning_rate=1e-4, head_learning_rate=1e-3, warmup=0.06, schedule="linear"
 )
-
-
-def bce_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross-entropy summed over the tools, mean over the queries; [n, k] both."""
-    return functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(dim=1).mean()
-
-
-def softmax_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Minus the log-softmax, summed over the needed tools, mean over the queries; [n, k] both.
-
-    What `DebertaV2ForSequenceClassification` computes for integer multi-hot labels, and so what the
-    reference code trains with. With several tools it can't reach zero.
-    """
-    return -(functional.log_softmax(logits, dim=1) * targets).sum(dim=1).mean()
-
-
-LOSSES = {"bce": bce_loss, "softmax": softmax_loss}
-
-
-class CosineHead(nn.Module):
-    """Logits of tools: scale times the cosine of query and tool, plus a bias for each tool."""
-
-    def __init__(self, vectors: Tensor, *, scale: float = 20.0, bias: float = BIAS) -> None:
-        """Start from tool vectors [k, d]."""
-        super().__init__()
-        self.vectors = nn.Parameter(vectors.clone())
-        self.bias = nn.Parameter(torch.full((len(vectors),), float(bias)))
-        self.scale = nn.Parameter(torch.tensor(float(scale)))
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Hidden states [n, d] to logits [n, k]."""
-        cosines = functional.normalize(hidden, dim=-1) @ functional.normalize(self.vectors, dim=-1).T
-        return self.scale * cosines + self.bias
 
 
 class ToolMLC:
@@ -172,10 +135,7 @@ class ToolMLC:
     @cached_property
     def version(self) -> str:
         """Hash of the trained weights, so that vectors can be kept on disk."""
-        digest = hashlib.blake2b(str(self.base).encode(), digest_size=16)
-        for name, tensor in sorted(_tuned(self._trained).items()):
-            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-        return f"tuned:{digest.hexdigest()}"
+        return f"tuned:{version_of(self.base, self._trained)}"
 
     def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Vectors of the tuned encoder [n, d], rows of length 1: queries that need the same tools lie together."""
@@ -194,18 +154,17 @@ class ToolMLC:
 
     def save(self, folder: str | Path) -> None:
         """Write what was trained, as safetensors and JSON; the base is named, not copied."""
-        model, folder = self._trained, Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_tensors(folder / "mlc.safetensors", _tuned(model), {"format": 1})
-        data = {
-            "base": str(self.base),
-            "loss": self.loss,
-            "max_length": self.max_length,
-            "freeze_tokens": self.freeze_tokens,
-            "training": self.training.model_dump(mode="json"),
-            "classes": self.classes_,
-        }
-        (folder / "mlc.json").write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        write_model(
+            folder,
+            "mlc",
+            trainable(self._trained),
+            self.training,
+            base=str(self.base),
+            loss=self.loss,
+            max_length=self.max_length,
+            freeze_tokens=self.freeze_tokens,
+            classes=self.classes_,
+        )
 
     @classmethod
     def load(cls, folder: str | Path) -> ToolMLC:
@@ -214,15 +173,15 @@ class ToolMLC:
         Raises:
             ConfigError: The folder holds no such classifier, or its base is gone.
         """
-        folder = Path(folder)
-        try:
-            data = json.loads((folder / "mlc.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{folder}: holds no fine-tuned classifier of tools: {error}") from error
-        settings = {name: data[name] for name in ("loss", "max_length", "freeze_tokens")}
-        made = cls(data["base"], **settings, training=TrainSettings.model_validate(data["training"]))
+        tensors, training, data = read_model(folder, "mlc")
+        made = cls(
+            data["base"],
+            loss=data["loss"],
+            max_length=data["max_length"],
+            freeze_tokens=data["freeze_tokens"],
+            training=training,
+        )
         made.classes_ = tuple(data["classes"])
-        tensors, _ = read_tensors(folder / "mlc.safetensors")
         backbone, made._tokenizer = load_backbone(made.base)
         made._model = LabelModel(backbone, CosineHead(tensors["head.vectors"]), pooling="mean")
         if made.freeze_tokens:
@@ -260,11 +219,6 @@ class ToolMLC:
         found = logits_of(self._model, [Example(ids) for ids in encoded], pad=pad_id(self._tokenizer))
         width = self._model.backbone.width
         return functional.normalize(torch.from_numpy(np.stack(found) if found else np.zeros((0, width))), dim=-1)
-
-
-def _tuned(model: nn.Module) -> dict[str, Tensor]:
-    """What training changes: all but the token embeddings, where these are frozen."""
-    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def _multi_hot(row: Sequence[int], width: int) -> npt.NDArray[np.bool_]:

@@ -12,7 +12,6 @@ position at all, so that their order has no effect whatever.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from labelspace.errors import ConfigError, DataError
 from labelspace.finetune.align import encode_texts
 from labelspace.finetune.backbone import load_backbone, pad_id
 from labelspace.finetune.batches import Example, collate
-from labelspace.finetune.checkpoint import read_tensors, write_tensors
+from labelspace.finetune.tools_files import read_model, write_model
 from labelspace.finetune.tools_steps import descend
 from labelspace.finetune.train_settings import TrainSettings
 
@@ -93,6 +92,7 @@ class ToolRefiner:
         base: str | Path,
         *,
         candidates: int = CANDIDATES,
+        layers: int | None = None,
         max_length: int = 128,
         training: TrainSettings = DEFAULTS,
     ) -> None:
@@ -101,10 +101,12 @@ class ToolRefiner:
         Args:
             base: Folder or Hub name of a small encoder.
             candidates: Tools of the first stage that are looked at.
+            layers: Take only so many of the encoder's first layers; None takes all.
             max_length: Tokens of a query that are read.
             training: Rates, epochs, seed.
         """
-        self.base, self.candidates, self.max_length, self.training = base, candidates, max_length, training
+        self.base, self.candidates, self.layers = base, candidates, layers
+        self.max_length, self.training = max_length, training
         self.classes_: tuple[str, ...] = ()
         self.losses_: list[float] = []
         self._model: RefinerModel | None = None
@@ -138,8 +140,7 @@ class ToolRefiner:
                 f"{len(vectors)} vectors of {len(classes)} tools don't fit together"
             )
         torch.manual_seed(self.training.seed)
-        backbone, self._tokenizer = load_backbone(self.base)
-        self._model = RefinerModel(backbone.model, tool_width=vectors.shape[1])
+        self._model = self._make(vectors.shape[1])
         self._vectors = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32))
         place = {name: i for i, name in enumerate(self.classes_)}
         needed = [[place[name] for name in names if name in place] for names in tools]
@@ -176,18 +177,18 @@ class ToolRefiner:
         """Write weights, tool vectors and settings, as safetensors and JSON."""
         if self._model is None:
             raise ConfigError("this refiner was not trained; call fit first")
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         tensors = {f"model.{name}": value for name, value in self._model.state_dict().items()}
-        write_tensors(folder / "refiner.safetensors", {**tensors, "vectors": self._vectors}, {"format": 1})
-        data = {
-            "base": str(self.base),
-            "candidates": self.candidates,
-            "max_length": self.max_length,
-            "training": self.training.model_dump(mode="json"),
-            "classes": self.classes_,
-        }
-        (folder / "refiner.json").write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        write_model(
+            folder,
+            "refiner",
+            {**tensors, "vectors": self._vectors},
+            self.training,
+            base=str(self.base),
+            candidates=self.candidates,
+            layers=self.layers,
+            max_length=self.max_length,
+            classes=self.classes_,
+        )
 
     @classmethod
     def load(cls, folder: str | Path) -> ToolRefiner:
@@ -196,21 +197,22 @@ class ToolRefiner:
         Raises:
             ConfigError: The folder holds no refiner, or its base is gone.
         """
-        folder = Path(folder)
-        try:
-            data = json.loads((folder / "refiner.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{folder}: holds no refiner of tools: {error}") from error
-        settings = {name: data[name] for name in ("candidates", "max_length")}
-        made = cls(data["base"], **settings, training=TrainSettings.model_validate(data["training"]))
+        tensors, training, data = read_model(folder, "refiner")
+        settings = {name: data[name] for name in ("candidates", "layers", "max_length")}
+        made = cls(data["base"], **settings, training=training)
         made.classes_ = tuple(data["classes"])
-        tensors, _ = read_tensors(folder / "refiner.safetensors")
         made._vectors = tensors.pop("vectors")
-        backbone, made._tokenizer = load_backbone(made.base)
-        made._model = RefinerModel(backbone.model, tool_width=made._vectors.shape[1])
+        made._model = made._make(made._vectors.shape[1])
         made._model.load_state_dict({name.removeprefix("model."): value for name, value in tensors.items()})
         made._model.eval()
         return made
+
+    def _make(self, tool_width: int) -> RefinerModel:
+        backbone, self._tokenizer = load_backbone(self.base)
+        model = RefinerModel(backbone.model, tool_width=tool_width)
+        if self.layers is not None:
+            model.encoder.encoder.layer = model.encoder.encoder.layer[: self.layers]
+        return model
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         return encode_texts(self._tokenizer, texts, max_length=self.max_length)[0]

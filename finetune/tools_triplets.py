@@ -10,6 +10,7 @@ reference code: a query is not its own positive (there it always is the first, w
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,9 @@ from labelspace.errors import DataError
 from labelspace.finetune.align import encode_texts
 from labelspace.finetune.backbone import load_backbone, pad_id
 from labelspace.finetune.batches import Example, collate
+from labelspace.finetune.checkpoint import copy_into, trainable
 from labelspace.finetune.label_model import LabelModel, logits_of
+from labelspace.finetune.tools_files import read_model, version_of, write_model
 from labelspace.finetune.tools_steps import descend
 from labelspace.finetune.train_settings import TrainSettings
 
@@ -79,17 +82,27 @@ def triplet_loss(anchor: Tensor, positive: Tensor, negative: Tensor, *, margin: 
 class QueryEncoder:
     """An encoder of queries, fine-tuned with hard triplets. An `Embedder`."""
 
-    def __init__(self, base: str | Path, *, max_length: int = 128, training: TrainSettings = DEFAULTS) -> None:
+    def __init__(
+        self,
+        base: str | Path,
+        *,
+        max_length: int = 128,
+        freeze_tokens: bool = False,
+        training: TrainSettings = DEFAULTS,
+    ) -> None:
         """Load an encoder whose token vectors are averaged.
 
         Args:
             base: Folder or Hub name.
             max_length: Tokens that are read.
+            freeze_tokens: Leave the token embeddings as they are.
             training: Rates, epochs, seed; the defaults are the paper's.
         """
-        self.base, self.max_length, self.training = base, max_length, training
+        self.base, self.max_length, self.freeze_tokens, self.training = base, max_length, freeze_tokens, training
         torch.manual_seed(training.seed)
         backbone, self._tokenizer = load_backbone(base)
+        if freeze_tokens:
+            backbone.embedding.requires_grad_(False)
         self._model = LabelModel(backbone, nn.Identity(), pooling="mean")
         self._model.eval()
         self.losses_: list[float] = []
@@ -98,6 +111,28 @@ class QueryEncoder:
     def name(self) -> str:
         """What it is called as an embedder."""
         return f"triplets:{self.base}"
+
+    @cached_property
+    def version(self) -> str:
+        """Hash of the weights; ask after training."""
+        return f"triplets:{version_of(self.base, self._model)}"
+
+    def save(self, folder: str | Path) -> None:
+        """Write what was trained, as safetensors and JSON; the base is named, not copied."""
+        settings = {"base": str(self.base), "max_length": self.max_length, "freeze_tokens": self.freeze_tokens}
+        write_model(folder, "triplets", trainable(self._model), self.training, **settings)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> QueryEncoder:
+        """Read what `save` wrote; the base must be where it was.
+
+        Raises:
+            ConfigError: The folder holds no such encoder, or its base is gone.
+        """
+        tensors, training, data = read_model(folder, "triplets")
+        made = cls(data["base"], **{name: data[name] for name in ("max_length", "freeze_tokens")}, training=training)
+        copy_into(made._model, tensors)
+        return made
 
     def fit(
         self, queries: Sequence[str], needs: Sequence[Iterable[str]], *, near: int = 100, each: int = 5

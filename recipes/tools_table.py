@@ -11,6 +11,7 @@ the fine-tuned encoder, is trained with each seed, and kept in `out`: the same c
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,19 +24,27 @@ from labelspace.agents.tools.fusion import Fusion
 from labelspace.agents.tools.linear import LinearMLC
 from labelspace.agents.tools.measures import MEASURES
 from labelspace.agents.tools.neighbours import Nearest
+from labelspace.agents.tools.refine import Refined
 from labelspace.agents.tools.retriever import LastSeen, Retriever, Scored, top_columns
+from labelspace.agents.tools.tool2vec import Tool2Vec
 from labelspace.agents.tools.toolset import ToolSet
 from labelspace.agents.tools.train import make_stage, split_usages
 from labelspace.agents.tools.usage import Usage, read_usages
 from labelspace.config import Config, to_yaml
 from labelspace.embed import cache_folder, load_embedder
+from labelspace.embed.base import Embedder
 from labelspace.embed.cache import CachedEmbedder
 from labelspace.progress import note
 
 if TYPE_CHECKING:
     from labelspace.finetune.tools_mlc import ToolMLC
+    from labelspace.finetune.tools_refiner import ToolRefiner
+    from labelspace.finetune.tools_triplets import QueryEncoder
 
-ALONE = ("bm25", "descriptions", "tool2vec", "tool2vec-dot", "neighbours", "nearest", "wording", "mlc", "mlc-bce")
+ALONE = (
+    "bm25", "bm25-usage", "descriptions", "tool2vec", "tool2vec-dot",
+    "neighbours", "nearest", "wording", "mlc", "mlc-bce",
+)  # fmt: skip
 FUSED = ("nearest", "wording", "mlc")
 """Stages of the fusions, beside the linear layer over composed queries and the tuned encoder."""
 Rows = dict[str, list[dict[str, float]]]
@@ -60,6 +69,13 @@ class ToolsTableConfig(Config):
     composed: float = 0.3
     """Share of the usages that are joined with another for the linear layer and fine-tuning; 0 where
     usages of several tools are common anyway."""
+    taught: int | None = None
+    """Usages, drawn from train, that the triplet encoder and the refiner learn from, and that this encoder's
+    Tool2Vec is the mean of; None takes all. On a CPU all of MetaTool's take hours."""
+    candidates: int = 16
+    """Tools that the refiner looks at."""
+    layers: int | None = 3
+    """Layers of the encoder that the refiner starts from."""
     ks: tuple[int, ...] = (1, 3, 5)
     """Tools shown to the agent."""
     out: Path = Path("runs/tools_table")
@@ -75,7 +91,7 @@ def main(config: ToolsTableConfig) -> Rows:
     else:
         dev = read_usages(config.data / f"{config.dev}.jsonl.gz", tools.space)
     tests = {name: read_usages(config.data / f"{name}.jsonl.gz", tools.space) for name in config.tests}
-    sets = {"dev": dev, **tests}
+    sets = {"dev": dev, "dev, joined": compose(dev, share=1.0, seed=1), **tests}
     embedder = LastSeen(load_embedder(config.embedder, cache=cache_folder()))
     embedder.embed([usage.query for part in (train, *sets.values()) for usage in part])  # together: into the cache
     config.out.mkdir(parents=True, exist_ok=True)
@@ -108,6 +124,7 @@ def main(config: ToolsTableConfig) -> Rows:
 
     (config.out / "table.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     # 4. With a fine-tuned encoder: alone, its nearest usages, and everything together.
+    several: list[Retriever] = []
     for seed in config.seeds:
         tuned = _tuned(config, tools, compose(train, rounds=config.rounds, share=config.composed, seed=seed), seed)
         near = CachedEmbedder(tuned, cache_folder())
@@ -120,6 +137,21 @@ def main(config: ToolsTableConfig) -> Rows:
         weights = zip((stage.name for stage in fusion.stages), fusion.weights, strict=True)
         note(f"seed {seed}: " + ", ".join(f"{name} {weight:.2f}" for name, weight in weights))
         measure("fusion, tuned encoder", fusion)
+        several += [scorer, nearest]
+    if len(config.seeds) > 1:
+        measure("fusion, all tuned encoders", Fusion.of([*several, *frozen.stages], weighing))
+    (config.out / "table.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+    # 5. An encoder tuned with triplets, and a refiner of the linear layer's candidates.
+    some = list(train)
+    random.Random(0).shuffle(some)
+    some = some[: config.taught]
+    unseen, tool2vec = _unseen_scores(tools, train, some, embedder), Tool2Vec.of(tools, train, embedder)
+    measure(f"tool2vec, {len(some):,} usages", Tool2Vec.of(tools, some, embedder))
+    for seed in config.seeds:
+        encoder = _taught(config, some, seed)
+        measure("the same, triplets", Tool2Vec.of(tools, some, LastSeen(CachedEmbedder(encoder, cache_folder()))))
+        measure("mlc, refined", Refined(stages["mlc"], _refiner(config, some, unseen, tool2vec, seed)))
         (config.out / "table.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
     click.echo(table(rows, sets, config.ks))
@@ -154,6 +186,49 @@ def _tuned(config: ToolsTableConfig, tools: ToolSet, usages: Sequence[Usage], se
     )
     model.save(folder)
     return model
+
+
+def _taught(config: ToolsTableConfig, usages: Sequence[Usage], seed: int) -> QueryEncoder:
+    """The encoder tuned with triplets, from `out` if it is there."""
+    from labelspace.finetune.tools_triplets import DEFAULTS, QueryEncoder
+
+    folder = config.out / f"triplets-{seed}"
+    if (folder / "triplets.json").exists():
+        return QueryEncoder.load(folder)
+    settings = DEFAULTS.model_copy(update={"seed": seed})
+    encoder = QueryEncoder(config.embedder, freeze_tokens=True, training=settings)
+    encoder.fit([usage.query for usage in usages], [usage.tools for usage in usages], each=1)
+    encoder.save(folder)
+    return encoder
+
+
+def _unseen_scores(tools: ToolSet, train: Sequence[Usage], usages: Sequence[Usage], embedder: Embedder) -> np.ndarray:
+    """Scores of usages by linear layers over half of train each, the half that the usage is not in."""
+    first = np.zeros((len(usages), len(tools)), np.float32)
+    for half in (0, 1):
+        layer = LinearMLC.of(tools, train[half::2], embedder)
+        known = {usage.query for usage in train[half::2]}
+        unseen = [i for i, usage in enumerate(usages) if usage.query not in known]
+        first[unseen] = layer.scores([usages[i].query for i in unseen])
+    return first
+
+
+def _refiner(
+    config: ToolsTableConfig, usages: Sequence[Usage], first: np.ndarray, tool2vec: Tool2Vec, seed: int
+) -> ToolRefiner:
+    """The refiner, from `out` if it is there."""
+    from labelspace.finetune.tools_refiner import ToolRefiner
+    from labelspace.finetune.train_settings import TrainSettings
+
+    folder = config.out / f"refiner-{seed}"
+    if (folder / "refiner.json").exists():
+        return ToolRefiner.load(folder)
+    settings = TrainSettings(epochs=3, batch_size=32, learning_rate=1e-4, warmup=0.1, schedule="linear", seed=seed)
+    refiner = ToolRefiner(config.embedder, candidates=config.candidates, layers=config.layers, training=settings)
+    queries, needs = [usage.query for usage in usages], [usage.tools for usage in usages]
+    refiner.fit(queries, needs, first=first, vectors=tool2vec.vectors, classes=tool2vec.tools)
+    refiner.save(folder)
+    return refiner
 
 
 def _measures(

@@ -46,6 +46,7 @@ class BM25(Retriever):
         from scipy.sparse import csr_matrix
 
         super().__init__(tools.space)
+        self.usages, self.k1, self.b = tuple(usages), k1, b
         texts = {tool.name: [spoken(tool.name), tool.description, *map(spoken, _arguments(tool.parameters))]
                  for tool in tools}  # fmt: skip
         for usage in usages:

@@ -50,7 +50,12 @@ class ExactIndex:
 
     def search(self, query: Vectors, k: int) -> tuple[Places, Vectors]:
         """The best k, of equals the first."""
-        return best_of(self.vectors @ np.asarray(query, np.float32), k)
+        query = np.asarray(query, np.float32)
+        scores: Vectors = self.vectors @ query
+        if k >= len(scores) // 4:
+            return _settled(self.vectors, np.arange(len(scores)), query, k)
+        least = np.partition(scores, len(scores) - k)[len(scores) - k] - _slack(query)
+        return _settled(self.vectors, np.flatnonzero(scores >= least), query, k)
 
 
 class ScreenedIndex:
@@ -59,10 +64,11 @@ class ScreenedIndex:
     Vectors are turned so that their first coordinates hold most of their length (principal axes). The part of a
     dot product that lies in the first coordinates is computed for all; the rest is at most the product of the lengths
     of what is left (Cauchy-Schwarz). Whatever can't reach the k-th best score even so is out. What is left goes
-    through more coordinates, and then through all. Where little falls out, all products are computed.
+    through more coordinates, and what is left then is compared whole. The first coordinates of 100,000 vectors
+    fit into a processor's cache, all of them do not.
     """
 
-    def __init__(self, vectors: Vectors, *, widths: tuple[int, ...] = (32, 64, 160)) -> None:
+    def __init__(self, vectors: Vectors, *, widths: tuple[int, ...] = (32, 64, 128, 224)) -> None:
         """Turn the vectors; takes a second for 100,000.
 
         Args:
@@ -85,28 +91,30 @@ class ScreenedIndex:
     def search(self, query: Vectors, k: int) -> tuple[Places, Vectors]:
         """The best k, of equals the first."""
         query = np.asarray(query, np.float32)
-        if not self._parts or k > _BLOCKS // 8:
-            return best_of(self.vectors @ query, k)
+        if not self._parts or k > _BLOCKS // 8 or len(self.vectors) < 2 * _BLOCKS:
+            return ExactIndex.search(self, query, k)  # type: ignore[arg-type]
         turned = query @ self._axes
-        slack = np.float32(1e-5 * np.linalg.norm(query))
-        _, end, part, left = self._parts[0]
-        known = part @ turned[:end]
-        least = self._reached(_best_of_blocks(known, 4 * k + 100), query, k) - slack
-        bound = left * np.linalg.norm(turned[end:])
-        bound += known
-        alive = np.flatnonzero(bound >= least)
-        known = known[alive]
-        for start, end, part, left in self._parts[1:]:
-            if len(alive) > len(self.vectors) // 3:
-                return best_of(self.vectors @ query, k)
-            known += part.take(alive, axis=0) @ turned[start:end]
-            # More is known of fewer now, so that more can be asked of them.
-            likely = alive[np.argpartition(known, -2 * k)[-2 * k :]] if len(alive) > 4 * k else alive
+        slack = _slack(query)
+        least = np.float32(-np.inf)
+        alive: Places | None = None  # all
+        known: Vectors = np.zeros(0, np.float32)
+        for start, end, part, left in self._parts:
+            length = np.linalg.norm(turned[end:])
+            if alive is None:
+                more = part @ turned[start:end]
+                known = known + more if len(known) else more
+                bound = left * length
+            else:
+                known += part.take(alive, axis=0) @ turned[start:end]
+                bound = left.take(alive) * length
+            bound += known
+            likely = _best_of_blocks(bound, 4 * k + 100) if alive is None else alive[_highest(bound, 3 * k)]
             least = max(least, self._reached(likely, query, k) - slack)
-            kept = np.flatnonzero(known + left[alive] * np.linalg.norm(turned[end:]) >= least)
-            alive, known = alive[kept], known[kept]
-        places, scores = best_of(self.vectors.take(alive, axis=0) @ query, k)
-        return alive[places], scores
+            kept = np.flatnonzero(bound >= least)
+            # To pick rows out one by one pays only where they are few.
+            if alive is not None or len(kept) < len(self.vectors) // 12:
+                known, alive = known[kept], kept if alive is None else alive[kept]
+        return _settled(self.vectors, kept if alive is None else alive, query, k)
 
     def _reached(self, places: Places, query: Vectors, k: int) -> np.float32:
         """A score that k vectors surely reach: the k-th best at these places."""
@@ -115,13 +123,32 @@ class ScreenedIndex:
         return best
 
 
+def _slack(query: Vectors) -> np.float32:
+    """More than single precision can be wrong by in a product with a unit vector."""
+    found: np.float32 = np.float32(1e-5) * np.float32(np.linalg.norm(query))
+    return found
+
+
+def _settled(vectors: Vectors, places: Places, query: Vectors, k: int) -> tuple[Places, Vectors]:
+    """The best k of these places: in double precision, so that equal vectors have equal scores in whatever company."""
+    scores = (vectors.take(places, axis=0).astype(np.float64) @ query.astype(np.float64)).astype(np.float32)
+    order = np.argsort(-scores, kind="stable")[:k]
+    return places[order], scores[order]
+
+
+def _highest(scores: Vectors, count: int) -> Places:
+    """Places of the highest scores, in no order."""
+    if count >= len(scores):
+        return np.arange(len(scores))
+    return np.argpartition(scores, -count)[-count:]
+
+
 def _best_of_blocks(scores: Vectors, count: int) -> Places:
     """Places of high scores: the best of each block, of the best blocks. Much faster than the best of all."""
-    count = min(count, _BLOCKS)
     size = len(scores) // _BLOCKS
-    blocks = scores[: size * _BLOCKS].reshape(_BLOCKS, size)
-    chosen = np.argpartition(blocks.max(axis=1), -count)[-count:]
-    found: Places = chosen * size + blocks[chosen].argmax(axis=1)
+    blocks = scores[: size * _BLOCKS].reshape(size, _BLOCKS)  # a block is a column
+    chosen = _highest(blocks.max(axis=0), count)
+    found: Places = blocks[:, chosen].argmax(axis=0) * _BLOCKS + chosen
     return found
 
 
@@ -155,16 +182,4 @@ class GraphIndex:
         """The best k that the graph finds; their scores and order are exact."""
         query = np.asarray(query, np.float32)
         found = np.sort(self._graph.search(query, min(2 * k, len(self.vectors))).keys.astype(np.intp))
-        places, scores = best_of(self.vectors[found] @ query, k)
-        return found[places], scores
-
-
-def best_of(scores: Vectors, k: int) -> tuple[Places, Vectors]:
-    """Places and values of the k highest scores [n], highest first, of equals the first."""
-    if k < len(scores) // 4:
-        least = np.partition(scores, len(scores) - k)[len(scores) - k]
-        above = np.flatnonzero(scores >= least)
-        places = above[np.argsort(-scores[above], kind="stable")][:k]
-    else:
-        places = np.argsort(-scores, kind="stable")[:k]
-    return places, scores[places]
+        return _settled(self.vectors, found, query, k)

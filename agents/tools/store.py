@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,7 @@ def _under(tensors: Mapping[str, Any], name: str) -> dict[str, Any]:
 def _take_apart(stage: Retriever) -> tuple[dict[str, Any], dict[str, Any]]:
     """Plain data and arrays of a stage."""
     if isinstance(stage, BM25):
-        return {"kind": "bm25"}, {}
+        return {"kind": "bm25", "k1": stage.k1, "b": stage.b, "usages": _as_rows(stage.usages)}, {}
     if isinstance(stage, Tool2Vec):
         data = {"kind": "tool2vec", "normalise": stage.normalise, "index": stage.kind}
         return data, {"sums": stage.sums, "counts": stage.counts}
@@ -144,13 +144,21 @@ def _take_apart(stage: Retriever) -> tuple[dict[str, Any], dict[str, Any]]:
     if isinstance(stage, Nearest):
         return {"kind": "nearest", "needs": stage.needs}, {"vectors": stage.vectors}
     if isinstance(stage, Wording):
-        usages = [[usage.query, list(usage.tools)] for usage in stage.usages]
-        return {"kind": "wording", "k": stage.k, "sharpness": stage.sharpness, "usages": usages}, {}
+        data = {"kind": "wording", "k": stage.k, "sharpness": stage.sharpness}
+        return {**data, "usages": _as_rows(stage.usages)}, {}
     if isinstance(stage, LinearMLC):
         return {"kind": "mlc"}, {"weights": stage.weights, "bias": stage.bias}
     if isinstance(stage, Scored):
         return {"kind": "scored"}, {}
     raise ConfigError(f"the stage {stage.name!r} can't be saved")
+
+
+def _as_rows(usages: Sequence[Usage]) -> list[list[Any]]:
+    return [[usage.query, list(usage.tools)] for usage in usages]
+
+
+def _of_rows(rows: Sequence[Sequence[Any]]) -> list[Usage]:
+    return [Usage(query, tuple(needed)) for query, needed in rows]
 
 
 def _put_together(
@@ -166,7 +174,7 @@ def _put_together(
     kind = data["kind"]
     made: Retriever | None = None
     if kind == "bm25":
-        made = BM25(tools)
+        made = BM25(tools, _of_rows(data["usages"]), k1=data["k1"], b=data["b"])
     elif kind == "tool2vec":
         made = Tool2Vec(
             tools,
@@ -186,8 +194,7 @@ def _put_together(
             near = {"k": data["k"], "sharpness": data["sharpness"]}
             made = Neighbours(tools, usages, embedder, vectors=arrays["vectors"], **near)
     elif kind == "wording":
-        usages = [Usage(query, tuple(needed)) for query, needed in data["usages"]]
-        made = Wording(tools, usages, k=data["k"], sharpness=data["sharpness"])
+        made = Wording(tools, _of_rows(data["usages"]), k=data["k"], sharpness=data["sharpness"])
     elif kind == "mlc":
         made = LinearMLC(tools, embedder, arrays["weights"], arrays["bias"])
     elif kind == "scored" and load is not None:

@@ -17,7 +17,16 @@ from labelspace.embed.base import Embedder
 from labelspace.errors import ConfigError, DataError
 
 Stage = Literal[
-    "bm25", "descriptions", "tool2vec", "tool2vec-dot", "neighbours", "nearest", "wording", "mlc", "mlc-bce"
+    "bm25",
+    "bm25-usage",
+    "descriptions",
+    "tool2vec",
+    "tool2vec-dot",
+    "neighbours",
+    "nearest",
+    "wording",
+    "mlc",
+    "mlc-bce",
 ]
 STAGES: tuple[str, ...] = get_args(Stage)
 NEEDS_USAGE = frozenset(STAGES) - {"bm25", "descriptions"}
@@ -32,7 +41,7 @@ def make_stage(name: str, tools: ToolSet, usages: Sequence[Usage], embedder: Emb
         name: One of `STAGES`.
         tools: The tools.
         usages: Queries with their tools; may be empty for `bm25` and `descriptions`.
-        embedder: For all but `bm25`.
+        embedder: For all that don't go by words.
 
     Raises:
         ConfigError: There is no such stage.
@@ -45,8 +54,10 @@ def make_stage(name: str, tools: ToolSet, usages: Sequence[Usage], embedder: Emb
             f"the stage {name!r} learns from usage, and there is none",
             advice="make some with `labelspace tools generate`, or use bm25 or descriptions",
         )
-    if name == "bm25":
-        return BM25(tools)
+    if name in ("bm25", "bm25-usage"):
+        words = BM25(tools, usages if name == "bm25-usage" else ())
+        words.name = name
+        return words
     if name == "descriptions":
         return Descriptions(tools, embedder)
     if name in ("tool2vec", "tool2vec-dot"):

@@ -15,7 +15,8 @@ from labelspace.agents.tools.bm25 import BM25
 from labelspace.agents.tools.compose import compose
 from labelspace.agents.tools.refine import Refined
 from labelspace.errors import ConfigError, DataError
-from labelspace.finetune.tools_mlc import DEFAULTS, CosineHead, ToolMLC, bce_loss, softmax_loss
+from labelspace.finetune.tools_head import CosineHead, bce_loss, softmax_loss
+from labelspace.finetune.tools_mlc import DEFAULTS, ToolMLC
 from labelspace.finetune.tools_refiner import RefinerModel, ToolRefiner, candidates_of
 from labelspace.finetune.tools_triplets import QueryEncoder, Triplet, mine_triplets, triplet_loss
 from labelspace.finetune.train_settings import TrainSettings
@@ -175,7 +176,7 @@ def test_the_triplet_loss_is_that_of_torch_and_by_hand() -> None:
     assert float(triplet_loss(*draw)) == pytest.approx(float(torch.nn.TripletMarginLoss()(*draw)), rel=1e-6)
 
 
-def test_an_encoder_learns_from_triplets(tiny: Path) -> None:
+def test_an_encoder_learns_from_triplets_and_is_read_as_it_was_saved(tiny: Path, tmp_path: Path) -> None:
     encoder = QueryEncoder(tiny, training=TrainSettings(epochs=12, batch_size=48, learning_rate=5e-3))
     queries, needs = [usage.query for usage in USAGES], [usage.tools for usage in USAGES]
 
@@ -189,6 +190,10 @@ def test_an_encoder_learns_from_triplets(tiny: Path) -> None:
     encoder.fit(queries, needs, near=40)
     assert gap() > before + 0.2
     assert encoder.losses_[-1] < encoder.losses_[0]
+    encoder.save(tmp_path / "e")
+    again = QueryEncoder.load(tmp_path / "e")
+    np.testing.assert_array_equal(again.embed(queries), encoder.embed(queries))
+    assert again.version == encoder.version
 
 
 # -- the refiner -----------------------------------------------------------------------------------------
@@ -270,7 +275,7 @@ def test_a_refiner_mends_a_first_stage_and_is_read_as_it_was_saved(tiny: Path, t
     queries, needs = [u.query for u in USAGES], [u.tools for u in USAGES]
     first = draw.normal(size=(len(USAGES), 4)).astype(np.float32)  # a first stage that knows nothing
     refiner = ToolRefiner(
-        tiny, training=TrainSettings(epochs=160, batch_size=48, learning_rate=1e-2, schedule="constant")
+        tiny, layers=1, training=TrainSettings(epochs=160, batch_size=48, learning_rate=1e-2, schedule="constant")
     )
     refiner.fit(queries, needs, first=first, vectors=np.eye(4, dtype=np.float32), classes=TOOLS.names)
     found = refiner.refine(queries, first)
