@@ -27,6 +27,8 @@ RANK = 60
 """Of reciprocal rank fusion: how little the first ranks differ (60 in the paper)."""
 DEEP = 4
 """Each ranking is looked into as deep as so many times the candidates."""
+_ENOUGH = 20_000
+"""Texts that an embedder learns its words from: more take minutes and teach it little."""
 _CELLS = 1 << 24
 """Similarities held at once (64 MiB)."""
 
@@ -62,7 +64,8 @@ class Candidates:
         self.space, self.size = space, min(size, len(space.leaves))
         said = [label_text(space[name]) for name in space.leaves]
         texts = [record.text for record in labelled]
-        self._embedder = fit_embedder(embedder, [*said, *texts])
+        known = [*said, *texts]
+        self._embedder = fit_embedder(embedder, known[:: -(-len(known) // _ENOUGH)])
         self._rankings: list[Vectors] = [self._embedder.embed(said)]
         self._cases: tuple[Vectors, Numbers] | None = None
         place = {name: at for at, name in enumerate(space.leaves)}

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from labelspace.agents.candidates import Candidates, label_text
+from labelspace.agents.label_lookup import Lookup
 from labelspace.agents.label_views import NONE_OF_THESE
 from labelspace.agents.labeler import FITS_NOWHERE, Labeler
 from labelspace.embed import load_embedder
@@ -152,3 +153,11 @@ def test_fifty_thousand_labels() -> None:
     assert max(len(str(request.messages)) for request in asked) < 5000
     assert len(made) == 20
     assert labeler.account["candidates"]["labels"] == 20
+
+
+def test_what_was_found_is_forgotten_in_time_and_found_again() -> None:
+    lookup = Lookup(Candidates(SPACE, 1, embedder=load_embedder("tfidf")))
+    first = lookup.find([TEXTS[0]])
+    for start in range(0, 4500, 500):
+        lookup.find([f"text {n}" for n in range(start, start + 500)])
+    assert lookup.find([TEXTS[0], "text 4499", TEXTS[0]]) == [*first, *lookup.find(["text 4499"]), *first]

@@ -143,3 +143,16 @@ def test_a_group_tells_what_it_holds() -> None:
         "It holds: l0, l1, l2, l3, l4, l5, l6, l7, l8, l9, l10, l11, ...."
     )
     assert below(space, "g").other == "rest"
+
+
+def test_a_dry_run_counts_the_first_level() -> None:
+    labeler = Labeler(SPACE, model=ScriptedLLM([]), descend=True)
+    assert labeler.estimate(["a", "b"]).calls == 2
+
+
+def test_a_reader_that_stops_early_leaves_nothing_running() -> None:
+    made = Labeler(SPACE, model=ScriptedLLM(script(animal="animal", pet="pet", cat="cat")), descend=True).predict(
+        f"text {n}" for n in range(500)
+    )
+    assert next(iter(made)).label == "cat"
+    made.close()  # type: ignore[attr-defined]

@@ -330,3 +330,19 @@ def test_on_the_command_line(tmp_path: Path, chat_server: Callable[..., str]) ->
 def test_what_does_not_go_together(how: Any, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         Labeler(SPACE, model=ScriptedLLM([]), **how)
+
+
+@pytest.mark.parametrize(
+    ("how", "calls"),
+    [
+        ({"permutations": 3}, 15),
+        ({"samples": 2}, 10),
+        ({"batch_documents": 2}, 3),
+        ({"batch_documents": 2, "permutations": 2}, 6),
+        ({"candidates": 1, "permutations": 2}, 5),  # one label has one order
+    ],
+)
+def test_what_is_asked_is_counted_before(how: Any, calls: int) -> None:
+    model = ScriptedLLM([])
+    assert Labeler(SPACE, model=model, **how).estimate([f"text {n}" for n in range(5)]).calls == calls
+    assert model.requests == []

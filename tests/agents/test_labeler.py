@@ -81,6 +81,9 @@ SINGLE = [
     ("Money", (), "failed"),
     ("Spam", (), "failed"),
     ("[" * 100_000, (), "failed"),
+    ("{" * 100_000, (), "failed"),
+    ('{"label": Refund}', ("Refund",), "ok"),
+    ('{"label": 3}', (), "failed"),
 ]
 
 
