@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelspace.agents.audit.annotators import Annotations, by_majority, opinions_of
-from labelspace.agents.audit.confident import OUTSIDE
+from labelspace.agents.audit.confident import OUTSIDE, chunks
 from labelspace.agents.audit.filters import Filter, flag_labels, lowest
 from labelspace.agents.audit.folds import Head, grouped_folds, out_of_sample
 from labelspace.agents.audit.multilabel import class_quality, flag_multilabel, pool_quality
@@ -46,7 +46,7 @@ def audit(
     opinions: Opinions | None = None,
     annotations: Annotations | None = None,
     ask: Ask | None = None,
-    filter_by: Filter = "both",
+    filter_by: Filter = "confident_learning",
     exactly: bool = False,
     score: Score = "self_confidence",
     adjusted: bool = False,
@@ -68,9 +68,9 @@ def audit(
             A record without labels has what most of them say.
         ask: Gives further opinions when it is shown the records and how suspicious each is by the
             other signals, so that what costs money can be spent on the most suspicious.
-        filter_by: Filter of confident learning. As many labels are flagged as it flags by the classifier
-            and by the neighbours alike; a weak classifier alone would flag its own mistakes. Which ones
-            the suspicion says. What judges or annotators contradict is flagged besides.
+        filter_by: Filter of confident learning. As many labels are flagged as it flags where the neighbours
+            are for the same other label (a weak classifier alone would flag its own mistakes); which
+            ones, the suspicion says. What judges or annotators contradict is flagged besides.
         exactly: Flag just what the filter flags, whatever other signals say.
         score: Score of confident learning to report.
         adjusted: Whether that score is adjusted by the thresholds of the labels.
@@ -133,8 +133,7 @@ def audit(
     flags = chosen
     if not exactly:
         if votes is not None:
-            witness = _out_of_sample_votes(votes, several=several)
-            chosen = chosen & _filtered(has, witness, filter_by, several=several, tolerance=tolerance)
+            chosen = chosen & _same_rival(has, probabilities, votes)
         # The filter says how many, all signals together which; and whom judges or annotators contradict is flagged.
         against = np.zeros(len(kept), bool)
         for right in asked.values():
@@ -186,6 +185,18 @@ def _filtered(
     if tolerance:
         chosen &= np.abs(np.asarray(probabilities.argmax(axis=1)) - given) > tolerance
     return chosen
+
+
+def _same_rival(
+    has: NDArray[np.bool_], probabilities: NDArray[np.floating[Any]], votes: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Whether the neighbours are for the label that the classifier puts before all that are not given, [n]."""
+    rival = np.empty(len(has), np.int64)
+    for rows, piece in chunks(probabilities):
+        rival[rows] = np.where(has[rows], -np.inf, piece).argmax(axis=1)
+    at = np.arange(len(has))
+    best = np.where(has, -np.inf, votes).argmax(axis=1)
+    return np.asarray((rival == best) & (votes[at, best] > np.where(has, votes, np.inf).min(axis=1)))
 
 
 def _out_of_sample_votes(votes: NDArray[np.float64], *, several: bool) -> NDArray[np.float64]:

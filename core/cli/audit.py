@@ -83,11 +83,12 @@ for _follow in (sample, estimate, apply, undo, export, stability):
     "--filter",
     "filter_by",
     type=click.Choice(FILTERS),
-    default="both",
+    default="confident_learning",
     show_default=True,
-    help="Filter of confident learning; it says how many labels are flagged, and the suspicion which.",
+    help="As many labels are flagged as this filter of confident learning flags where the neighbours agree; which "
+    "ones, all signals together say.",
 )
-@click.option("--exactly", is_flag=True, help="Flag just what the filter flags.")
+@click.option("--exactly", is_flag=True, help="Flag just what the filter flags, whatever other signals say.")
 @click.option(
     "--score",
     type=click.Choice(SCORES),
