@@ -9,21 +9,24 @@ Read it from top to bottom: each stage is one call into the library, and may be 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
 import click
 
 from labelspace.agents.discover import discover
+from labelspace.agents.enough import Enough, label_enough
 from labelspace.agents.labeler import Labeler
 from labelspace.config import Config, to_yaml
 from labelspace.data import find_source, read_predictions, read_records, write_predictions
+from labelspace.embed import cache_folder, fit_embedder, load_embedder
 from labelspace.errors import ConfigError, DataError
 from labelspace.finetune.linear import LinearHead
 from labelspace.finetune.store import load_classifier, save_model
 from labelspace.metrics import Report, evaluate
-from labelspace.records import Record, derive_id
+from labelspace.records import Prediction, Record, as_records, derive_id
 from labelspace.runs import RunFolder, file_digest
 from labelspace.space import LabelSpace
 
@@ -55,6 +58,8 @@ class PipelineConfig(Config):
     """1 for a flat space, 2 for groups of labels."""
     embedder: str = "tfidf"
     """tfidf, a sentence-transformers model, or http://host/v1#model."""
+    labels: Literal["auto", "all", "enough"] = "auto"
+    """all texts are labelled; or enough of them, until the classifier stops changing; auto: enough with an LLM."""
     held_out: float = 0.2
     """Share of the records that the classifier does not train on."""
     prompts: Path | None = None
@@ -114,7 +119,11 @@ def main(config: PipelineConfig) -> dict[str, Report]:
         space = LabelSpace.load(discovered.path)
 
         # 2. A label of that space for each record.
-        with run.stage("label", {**shared, "space": discovered.digest}, output="labels.jsonl") as labelled:
+        enough = config.labels == "enough" or (config.labels == "auto" and config.model != "none")
+        inputs = {**shared, "space": discovered.digest}
+        if enough:
+            inputs["enough"] = config.held_out
+        with run.stage("label", inputs, output="labels.jsonl") as labelled:
             if labelled.needed:
                 labeler = Labeler(
                     space,
@@ -125,7 +134,14 @@ def main(config: PipelineConfig) -> dict[str, Report]:
                     journal=journal,
                     concurrency=config.concurrency,
                 )
-                labelled.figures = write_predictions(labelled.path, labeler, records())
+                if enough:
+                    some = label_some(config, list(records()), labeler)
+                    (run / "curve.json").write_text(json.dumps(some.to_data(), indent=1) + "\n", encoding="utf-8")
+                    kept = (record for record in records() if record.id in some.labels)
+                    labelled.figures = {**write_predictions(labelled.path, Told(space, some.labels), kept)}
+                    labelled.figures |= {"reason": some.reason, "records": sum(1 for _ in records())}
+                else:
+                    labelled.figures = write_predictions(labelled.path, labeler, records())
 
         # 3. A cheap classifier that stands in for the labeler, trained on its labels.
         recipe = {"embedder": config.embedder, "held_out": config.held_out, "seed": config.seed}
@@ -163,6 +179,31 @@ def main(config: PipelineConfig) -> dict[str, Report]:
         reports = {path.stem: Report.load(path) for path in sorted(evaluated.path.glob("*.json"))}
     click.echo(summary(config, space, run, reports))
     return reports
+
+
+CHECKED = 200
+"""Held-out records that are labelled, at most, where not all are: for the learning curve and for agreement."""
+
+
+def label_some(config: PipelineConfig, records: list[Record], labeler: Labeler) -> Enough:
+    """Label until the classifier stops changing."""
+    embedder = fit_embedder(load_embedder(config.embedder, cache=cache_folder()), [one.text for one in records])
+    apart = [record for record in records if is_held_out(record, config.held_out) and not record.is_blank]
+    drawn = sorted(apart, key=lambda record: derive_id(f"{config.seed} {record.text}"))[:CHECKED]
+    rest = [record for record in records if not is_held_out(record, config.held_out)]
+    return label_enough(rest, labeler, embedder.embed, held_out=drawn, seed=config.seed)
+
+
+class Told:
+    """Labels that are known, as a `Classifier`."""
+
+    def __init__(self, space: LabelSpace, labels: Mapping[str, Prediction]) -> None:
+        """Keep them."""
+        self.label_space, self.labels = space, labels
+
+    def predict(self, texts: Iterable[str | Record]) -> Iterator[Prediction]:
+        """The label of each record, by its id."""
+        return (self.labels[record.id] for record in as_records(texts))
 
 
 def gold_of(config: PipelineConfig) -> str:
@@ -208,12 +249,14 @@ def summary(config: PipelineConfig, space: LabelSpace, run: RunFolder, reports: 
         "",
         f"Run in {run.path} (model: {config.model}, embedder: {config.embedder})",
         f"  space.yaml         {len(space.leaves)} labels: {', '.join(space.leaves[:6])}{', ...' * (len(space) > 6)}",
-        f"  labels.jsonl       {labels['rows']:,} records: {labels['ok']:,} labelled, "
+        f"  labels.jsonl       {labels['rows']:,}{_of(labels)} records: {labels['ok']:,} labelled, "
         f"{labels['abstained']:,} set aside, {labels['failed']:,} failed",
         f"  model/             linear head, trained on {stages['train']['rows']:,} of them",
         f"  predictions.jsonl  what it makes of all {stages['predict']['rows']:,}",
         "  reports/           figures in full, as text and JSON",
     ]
+    if "reason" in labels:
+        lines.insert(4, f"  curve.json         why no more: {labels['reason']}")
     titles = {
         "labels": "Labels against gold",
         "classifier": "Classifier against gold, held-out records",
@@ -230,3 +273,7 @@ def summary(config: PipelineConfig, space: LabelSpace, run: RunFolder, reports: 
     if labels["failed"]:
         lines.append("  The same command again asks for the failed records once more.")
     return "\n".join(lines)
+
+
+def _of(labels: Mapping[str, int]) -> str:
+    return f" of {labels['records']:,}" if "records" in labels else ""
