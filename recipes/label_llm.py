@@ -9,10 +9,9 @@ PLACEHOLDER
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 import numpy as np
@@ -24,7 +23,6 @@ from labelspace.agents.instruct_groups import make_groups
 from labelspace.agents.instructions import instructed, say
 from labelspace.agents.labeler import Labeler
 from labelspace.config import Config
-from labelspace.data import read_records
 from labelspace.embed import cache_folder, load_embedder
 from labelspace.errors import DataError
 from labelspace.llm import ChatModel, Engine, connect, run
@@ -34,10 +32,10 @@ from labelspace.metrics.cells import group
 from labelspace.metrics.compare import MEASURES, paired_bootstrap
 from labelspace.metrics.intervals import bootstrap, percentile_interval
 from labelspace.metrics.report import Difference
+from labelspace.recipes._label_llm import TASKS, Task
 from labelspace.records import Prediction, Record
-from labelspace.space import Label, LabelSpace
+from labelspace.space import LabelSpace
 
-HERE = Path(__file__).resolve().parent
 RESAMPLES = 2000
 
 
@@ -58,106 +56,8 @@ class LabelLlmConfig(Config):
     """Finds candidates and examples: a sentence-transformers model by name or folder, or http://host/v1#model."""
     seed: int = 0
     """Of the samples."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """One data set: what is labelled, and what may be learnt from."""
-
-    name: str
-    space: LabelSpace
-    pool: list[Record]
-    """Labelled examples, to show and to write instructions from."""
-    dev: list[Record]
-    """Labelled records to calibrate on, and to test instructions on."""
-    test: list[Record]
-    ways: Mapping[str, Mapping[str, Any]]
-    """Settings of the labeler by the title of a row; each row is compared with the first."""
-    written: Mapping[str, int]
-    """How instructions are written: labels together, and examples of each."""
-    target: float
-    """Precision that the threshold is chosen for."""
-
-    @property
-    def measure(self) -> str:
-        """What is reported."""
-        return "micro_f1" if self.space.multi_label else "accuracy"
-
-
-def sample(records: Sequence[Record], count: int, seed: int) -> list[Record]:
-    """So many records, drawn without replacement; in random order, as neighbours in a file may share a label."""
-    return [records[at] for at in np.random.default_rng(seed).permutation(len(records))[:count]]
-
-
-def load(config: LabelLlmConfig) -> list[Task]:
-    """The three tasks."""
-
-    def read(name: str, split: str) -> list[Record]:
-        path = config.data / name / f"{split}.jsonl.gz"
-        if not path.exists():
-            raise DataError("no such file", path=str(path), advice="name the folder of the data sets with data=FOLDER")
-        return [replace(record, id=f"{split}-{at}") for at, record in enumerate(read_records(path))]
-
-    seed = config.seed
-    tree = LabelSpace.load(HERE / "spaces" / "clinc150.yaml")
-    flat = LabelSpace(
-        name="clinc150", labels=tuple(Label(name=name, description=tree[name].description) for name in tree.leaves)
-    )
-    by_label: dict[str, list[Record]] = {}
-    for record in read("clinc150", "train"):
-        by_label.setdefault(record.labels[0], []).append(record)  # type: ignore[index]
-    five_each = [record for own in by_label.values() for record in sample(own, 5, seed)]
-    questions = sample(read("trec", "train"), 500, seed)
-    ten = {"batch_documents": 10, "confidence": "verbal"}
-    shown = {"labelled": questions[:300], "shots": 20}
-    emotions = sample(read("goemotions", "train"), 1000, seed)
-    twelve = {"candidates": 12, "confidence": "verbal"}
-    return [
-        Task(
-            "clinc150",
-            flat,
-            five_each,
-            sample(read("clinc150", "dev"), 100, seed),
-            sample(read("clinc150", "test"), 300, seed),
-            {
-                "all 150 labels, 10 texts a request": ten,
-                "12 candidates, 1 text a request": twelve,
-                "and 5 examples, 12 other candidates": {**twelve, "labelled": five_each, "shots": 5},
-                "12 candidates and instructions": {**twelve, "instructions": True},
-            },
-            {"together": 10, "each": 5},
-            0.98,
-        ),
-        Task(
-            "goemotions",
-            LabelSpace.load(HERE / "spaces" / "goemotions.yaml"),
-            emotions,
-            sample(read("goemotions", "dev"), 200, seed),
-            sample(read("goemotions", "test"), 300, seed),
-            {
-                "28 labels, 10 texts a request": ten,
-                "and 20 examples": {**ten, "labelled": emotions, "shots": 20},
-                "and instructions": {**ten, "instructions": True},
-                "and three orders of the labels": {**ten, "permutations": 3},
-            },
-            {"together": 7, "each": 10},
-            0.7,
-        ),
-        Task(
-            "trec",
-            LabelSpace.load(HERE / "spaces" / "trec.yaml"),
-            questions[:300],
-            questions[300:],
-            sample(read("trec", "test"), 300, seed),
-            {
-                "6 labels, 10 texts a request": ten,
-                "and 20 examples": {**ten, **shown},
-                "and instructions": {**ten, "instructions": True},
-            },
-            {"together": 7, "each": 10},
-            0.99,
-        ),
-    ]
+    tasks: tuple[Literal["clinc150", "goemotions", "trec"], ...] = ("clinc150", "goemotions", "trec")
+    """Which data sets."""
 
 
 class Asker:
@@ -217,7 +117,8 @@ class Asker:
 def main(config: LabelLlmConfig) -> dict[str, dict[str, float]]:
     """Label, print a table for each task; returns the measure by task and way."""
     table = {}
-    for task in load(config):
+    for name in config.tasks:
+        task = TASKS[name](config.data, config.seed)
         click.echo(f"\n{task.name}: {len(task.test)} test texts, {len(task.space.leaves)} labels, {task.measure}")
         table[task.name] = report(task, Asker(config))
     return table
