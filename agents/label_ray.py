@@ -1,37 +1,37 @@
-"""Label on many cores or machines: Ray actors, each labeling partitions of the input with a journal of their own.
+"""Label on many cores or machines: Ray Data actors, each labeling partitions of the input with a journal of their own.
 
-The input is cut into partitions, files in one folder that all machines see. An actor labels a
+The input is cut into partitions, Parquet files in one folder that all machines see. An actor labels a
 partition as one process would, and leaves a file of labels; the files are joined in the order of the
 input. What a killed actor or machine has paid is in the partition's journal: whoever takes the
 partition next goes on from there, so no row is lost, doubled, or asked about twice save those that
 were in flight.
+
+Through Ray itself go only numbers of partitions and figures. Rows are read and written by the actors:
+Ray Data cuts files into blocks as it likes, and a block that it asks for again may be another one.
 """
 
 from __future__ import annotations
 
+import json
+import logging
 import os
-import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from labelspace.agents.labeler import NOT_ASKED, Labeler
-from labelspace.data import RowWriter, read_records, write_predictions, write_rows
-from labelspace.errors import ConfigError, JournalError, LabelspaceError, MissingExtra, ModelError
+from labelspace.agents.label_ray_worker import Board, Partition, Worker
+from labelspace.agents.labeler import NOT_ASKED
+from labelspace.data import RowWriter, write_rows
+from labelspace.errors import ConfigError, MissingExtra, ModelError
 from labelspace.llm.budget import Cap
 from labelspace.llm.journal import Journal, Spent
-from labelspace.progress import Progress, note
+from labelspace.progress import Progress
 from labelspace.records import Record
 from labelspace.space import LabelSpace
 
 PARTITION_ROWS = 10_000
-_ATTEMPTS = 5
-"""Times that a partition whose actor can't be brought back is given to another."""
-_LOCKED = 120.0
-"""Seconds to wait for the journal of an actor that is dying."""
 _STORE = 100 << 20
 """Bytes of Ray's object store, where Ray is started here: only file names and counts go through it."""
 _SPENT = "the budget of "
@@ -49,57 +49,6 @@ class Finished:
     """Why it stopped early, where it did."""
 
 
-@dataclass(frozen=True)
-class Partition:
-    """A part of the input, and the files that belong to it."""
-
-    folder: Path
-    number: int
-    rows: int
-
-    def path(self, what: str) -> Path:
-        """`texts.jsonl`, `journal.sqlite` or `labels.jsonl` of this partition."""
-        return self.folder / f"part-{self.number:05d}.{what}"
-
-
-class Worker:
-    """What an actor does: label one partition after the other."""
-
-    def __init__(self, space: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-        """Take a label space and the settings of a `Labeler`, as plain data."""
-        self._space, self._settings = LabelSpace.from_data(dict(space)), settings
-
-    def label(self, partition: Partition, budget: Cap | None, closed: str | None) -> dict[str, Any]:
-        """Label a partition, from where its journal leaves off.
-
-        Args:
-            partition: Which.
-            budget: The most that its journal may cost.
-            closed: Why nothing more may be asked; what the journal lacks is set aside with that reason.
-        """
-        engine = {**self._settings["engine"], "budget": budget}
-        labeler = Labeler(
-            self._space,
-            journal=partition.path("journal.sqlite"),
-            set_aside=True,
-            closed=closed,
-            **{**self._settings, "engine": engine},
-        )
-        end = time.monotonic() + _LOCKED
-        while True:
-            try:
-                records = read_records(partition.path("texts.jsonl"), id_column="id", text_column="text")
-                write_predictions(partition.path("labels.jsonl"), labeler, records, shown=False)
-            except JournalError as error:
-                if "in use" in str(error) and time.monotonic() < end:
-                    time.sleep(0.5)
-                    continue
-                return {"error": str(error), "account": labeler.account}
-            except LabelspaceError as error:
-                return {"error": str(error), "account": labeler.account}
-            return {"error": None, "stopped": labeler.stopped, "account": labeler.account}
-
-
 def label_with_ray(
     space: LabelSpace,
     records: Iterable[Record],
@@ -112,7 +61,7 @@ def label_with_ray(
     address: str | None = None,
     progress: bool = False,
 ) -> Finished:
-    """Label records in Ray actors and write them to one file, in order, as one process would.
+    """Label records in Ray Data actors and write them to one file, in order, as one process would.
 
     Args:
         space: The labels.
@@ -135,8 +84,10 @@ def label_with_ray(
         # Whatever its name says: a Ray that is started here then listens on loopback only.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray
+        import ray.data
     except ImportError:
         raise MissingExtra("ray", "ray") from None
     if partition_rows < 1 or (workers is not None and workers < 1):
@@ -146,7 +97,7 @@ def label_with_ray(
     if began:
         _start(ray, address, workers)
     try:
-        run = _Run(ray, space, settings, workers or int(ray.cluster_resources().get("CPU", 1)))
+        run = _Run(ray, Path(folder).absolute(), space, settings, workers or int(ray.cluster_resources().get("CPU", 1)))
         run.label(partitions, shown=progress)
     finally:
         if began:
@@ -183,7 +134,7 @@ def _cut(records: Iterable[Record], folder: Path, rows: int) -> Iterator[Partiti
     number = 0
     while part := list(islice(left, rows)):
         partition = Partition(folder, number, len(part))
-        write_rows(partition.path("texts.jsonl"), ({"id": record.id, "text": record.text} for record in part))
+        write_rows(partition.path("texts.parquet"), ({"id": record.id, "text": record.text} for record in part))
         yield partition
         number += 1
 
@@ -198,10 +149,10 @@ def _joined(partitions: Iterable[Partition]) -> Iterator[dict[str, Any]]:
 
 
 class _Run:
-    """Gives partitions to actors until all are done."""
+    """Has partitions labelled until all are done."""
 
-    def __init__(self, ray: Any, space: LabelSpace, settings: Mapping[str, Any], workers: int) -> None:
-        self._ray, self._space, self._workers = ray, space.to_data(), workers
+    def __init__(self, ray: Any, folder: Path, space: LabelSpace, settings: Mapping[str, Any], workers: int) -> None:
+        self._ray, self._board, self._space, self._workers = ray, Board(folder), space.to_data(), workers
         engine = dict(settings.get("engine") or {})
         self._cap, self._max_errors = Cap.parse(engine.pop("budget", None)), engine.get("max_errors")
         for rate in ("rpm", "tpm"):
@@ -210,93 +161,92 @@ class _Run:
         self._settings = {**settings, "engine": engine}
         if isinstance(settings.get("concurrency"), int):
             self._settings["concurrency"] = max(1, settings["concurrency"] // workers)
-        self._actor = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)(Worker)
         self.account: dict[str, Any] = {}
         self.stopped: str | None = None
-        self._closed: str | None = None
         self._done = self._failed = 0
 
     def label(self, partitions: list[Partition], *, shown: bool) -> None:
         """Label all partitions, as far as the budget goes."""
+        self._board.wipe()
         spent = {partition.number: _spent(partition) for partition in partitions}
         with Progress("label", total=sum(partition.rows for partition in partitions), shown=shown) as bar:
             share = None if self._cap is None else _less(self._cap, spent.values(), len(partitions))
-            short = self._round(partitions, spent, share, self._workers, bar)
+            again, short = self._round(partitions, spent, share, bar)
+            if again:  # for what their journals have
+                again, more = self._round(again, spent, share, bar)
+                short += more
             # What one partition did not need may be what another lacks.
-            for partition in list(short) if self._closed is None else ():
+            for partition in list(short) if self._board.closed is None else ():
                 assert self._cap is not None
                 now = {one.number: _spent(one) for one in partitions}
                 left = _less(self._cap, now.values(), 1)
                 if any(part is not None and part <= 0 for part in (left.money, left.tokens, left.calls)):
                     break
-                if not self._round([partition], now, left, 1, None):
+                if not any(self._round([partition], now, left, None)):
                     short.remove(partition)
-        self.stopped = self._closed
+        self.stopped = self._board.closed
         if short and self.stopped is None:
             self.stopped = f"the budget of {self._cap} is spent; everything paid is kept, raise the budget to go on"
 
     def _round(
-        self,
-        partitions: list[Partition],
-        spent: Mapping[int, Spent],
-        share: Cap | None,
-        workers: int,
-        bar: Progress | None,
-    ) -> list[Partition]:
-        """Label partitions; returns those that ran out of budget."""
-        ray, queue, short = self._ray, deque(partitions), []
-        attempts: dict[int, int] = {}
-        idle = [self._actor.remote(self._space, self._settings) for _ in range(min(workers, len(partitions)))]
-        busy: dict[Any, tuple[Any, Partition]] = {}
+        self, partitions: list[Partition], spent: Mapping[int, Spent], share: Cap | None, bar: Progress | None
+    ) -> tuple[list[Partition], list[Partition]]:
+        """Label partitions; returns those that broke, and those that ran out of budget."""
+        if not partitions:
+            return [], []
+        by_number = {partition.number: partition for partition in partitions}
+        rows = []
+        for partition in partitions:
+            budget = Cap() if share is None else _more(share, spent[partition.number])
+            rows.append({"number": partition.number, "rows": partition.rows, "budget": json.dumps(asdict(budget))})
+        data, errors = self._ray.data, self._ray.exceptions
+        _quieten(data)
+        pool = data.ActorPoolStrategy(size=min(self._workers, len(partitions)), max_tasks_in_flight_per_actor=1)
+        labelled = data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+            Worker,
+            fn_constructor_args=(str(self._board.folder), self._space, self._settings),
+            batch_size=1,
+            batch_format="numpy",
+            compute=pool,
+            num_cpus=1,
+        )
+        again, short = [], []
         try:
-            while queue or busy:
-                while queue and idle:
-                    actor, partition = idle.pop(), queue.popleft()
-                    budget = None if share is None else _more(share, spent[partition.number])
-                    busy[actor.label.remote(partition, budget, self._closed)] = (actor, partition)
-                # An actor that waits for a place on another machine gets that of one which is no longer needed.
-                while idle:
-                    ray.kill(idle.pop())
-                ready, _ = ray.wait(list(busy), timeout=5.0)
-                for reference in ready:
-                    actor, partition = busy.pop(reference)
-                    try:
-                        result = ray.get(reference)
-                    except ray.exceptions.RayError as error:
-                        attempts[partition.number] = attempts.get(partition.number, 0) + 1
-                        if attempts[partition.number] >= _ATTEMPTS:
-                            said = " ".join(str(error).split())[:300]
-                            raise ModelError(f"part {partition.number} can't be labelled by Ray ({said})") from error
-                        note(f"A worker is lost; part {partition.number} goes on elsewhere.")
-                        queue.append(partition)
-                        idle.append(self._actor.remote(self._space, self._settings))
-                        continue
-                    idle.append(actor)
-                    if self._take(result, partition, queue):
-                        short.append(partition)
-                    if bar is not None:
-                        bar.advance(partition.rows)
-        finally:
-            for actor in [*idle, *(actor for actor, _ in busy.values())]:
-                ray.kill(actor)
-        return short
+            for row in labelled.iter_rows():
+                partition, result = by_number[int(row["number"])], json.loads(row["result"])
+                broke, ran_out = self._take(result)
+                again += [partition] * broke
+                short += [partition] * ran_out
+                if bar is not None and not broke:
+                    bar.advance(partition.rows)
+        except errors.RayError as error:
+            raise ModelError(f"Ray can't label ({' '.join(str(error).split())[:300]})") from error
+        return again, short
 
-    def _take(self, result: Mapping[str, Any], partition: Partition, queue: deque[Partition]) -> bool:
-        """Count a partition's result; returns whether it ran out of budget."""
-        _add(self.account, result["account"])
-        self._done += result["account"].get("ok", 0)
-        self._failed += result["account"].get("failed", 0)
-        why = result["error"]
-        if why is not None:
-            if not self._done or self._closed is not None:
-                raise ModelError(why)
-            queue.append(partition)  # for what its journal has
-        elif (why := result["stopped"]) is not None and why.startswith(_SPENT):
-            return True
+    def _take(self, result: Mapping[str, Any]) -> tuple[bool, bool]:
+        """Count a partition's result; returns whether it broke, and whether it ran out of budget."""
+        account = result.get("account") or {}
+        _add(self.account, account)
+        self._done += account.get("ok", 0)
+        self._failed += account.get("failed_now", 0)
+        broke, closed = result["error"], self._board.closed
+        if broke is not None and (not self._done or closed is not None):
+            raise ModelError(broke)
+        why = broke or result["stopped"]
+        if broke is None and why is not None and why.startswith(_SPENT):
+            return False, True
         if why is None and self._max_errors is not None and self._failed > self._max_errors:
             why = f"more than {self._max_errors} rows failed (max_errors)"
-        self._closed = self._closed or why
-        return False
+        if why is not None and closed is None:
+            self._board.close(why)
+        return broke is not None, False
+
+
+def _quieten(data: Any) -> None:
+    """No bars and no chat: progress is shown by whoever called."""
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = data.DataContext.get_current()
+    context.enable_progress_bars = context.print_on_execution_start = False
 
 
 def _spent(partition: Partition) -> Spent:

@@ -49,6 +49,7 @@ class Stats:
             "rows": self.rows,
             "ok": self.ok,
             "failed": self.failed,
+            "failed_now": self.failed_live,
             "reused": self.reused,
             "calls": self.calls,
             "replies": self.replies,
