@@ -64,6 +64,8 @@ def row_of(record: Record) -> dict[str, Any]:
         row["tags"] = list(record.tags)
     if record.labels is not None:
         row |= {"label": record.labels[0]} if len(record.labels) == 1 else {"labels": list(record.labels)}
+    elif record.tokens is None:
+        row["label"] = None
     return row | {name: value for name, value in record.metadata.items() if name not in row}
 
 

@@ -17,6 +17,9 @@ from pydantic import BaseModel, ConfigDict
 
 from labelspace.errors import DataError
 
+DIAL = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
+"""Shares of wrong labels that are shown."""
+
 
 class ModelLine(BaseModel):
     """One model's accuracy as the share of wrong labels grows: from `right` at 0 to `wrong` at 1."""
@@ -83,6 +86,11 @@ class Stability(BaseModel):
                 f"{line.accuracy(self.share, corrected=True):11.4f}"
                 f"{before.index(name) + 1:7d} > {after.index(name) + 1}"
             )
+        shown = sorted({*DIAL, round(self.share, 4)})
+        lines.append(f"{'corrected, if wrong are':24}" + "".join(f"{share:>8.1%}" for share in shown))
+        for name in after:
+            line = next(line for line in self.models if line.name == name)
+            lines.append(f"{name:24}" + "".join(f"{line.accuracy(share, corrected=True):8.4f}" for share in shown))
         for cross in self.crossings:
             kind = "corrected" if cross.corrected else "original"
             lines.append(

@@ -37,6 +37,10 @@ class Signals:
     scores: str | None
     classifier: str | None
     cross_validate: bool
+    head: str
+    base: str | None
+    settings: str | None
+    overrides: tuple[str, ...]
     embedder: str
     cache: bool
     folds: int
@@ -50,6 +54,11 @@ class Signals:
             raise ConfigError("--scores and --classifier are two ways to say the same; give one")
         if self.scores or self.classifier or not self.cross_validate:
             return None
+        if self.head != "linear":
+            from labelspace.cli.train_tuned import Head as Tuned
+
+            tuned = Tuned(self.head, self.base or "", self.settings, self.overrides, seed)
+            return lambda: tuned.make({}, multi_label=space.multi_label)
         from labelspace.embed import cache_folder, load_embedder
         from labelspace.finetune.linear import LinearHead
 
@@ -157,8 +166,18 @@ signal_options = _gathered(
             "--cross-validate/--no-cross-validate",
             default=True,
             show_default=True,
-            help="Score the records by cross-validation of a linear head, if neither is given.",
+            help="Score the records by cross-validation, if neither is given.",
         ),
+        click.option(
+            "--head",
+            type=click.Choice(["linear", "ls", "ptec"]),
+            default="linear",
+            show_default=True,
+            help="What is cross-validated: as for `labelspace train`.",
+        ),
+        click.option("--base", metavar="MODEL", help="Folder or Hub name of the language model, for ls and ptec."),
+        click.option("--settings", metavar="FILE", help="YAML file with settings of the head, for ls and ptec."),
+        click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="One setting; may be given again."),
         embedder_option,
         cache_option,
         click.option(

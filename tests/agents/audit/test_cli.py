@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+import labelspace
 from labelspace.cli.audit import command
 from labelspace.data import read_records, write_rows
 from labelspace.errors import LabelspaceError
@@ -68,6 +69,18 @@ def test_from_audit_to_repair_and_back(data: Path) -> None:
     truth = {one.id: one.labels for one in read_records(data / "truth.jsonl", needs_text=False)}
     flipped = [one.labels == truth[one.id] for one in read_records(data / "flip.jsonl")]
     assert sum(flipped) > 144
+
+
+@pytest.mark.parametrize("how", ["filter", "flip", "weight"])
+def test_undo_gives_the_sample_back_to_the_letter(tmp_path: Path, how: str) -> None:
+    original = Path(labelspace.__file__).parent / "sample" / "support.jsonl"
+    audit, out, back = tmp_path / "audit", tmp_path / "out.jsonl", tmp_path / "back.jsonl"
+    done = call("sample:support", "--space", "sample:support", "--no-cross-validate", "--out", audit)
+    assert done.exit_code == 0
+    call("apply", "sample:support", audit, "--how", how, "--out", out)
+    assert call("undo", out, "--out", back).exit_code == 0
+    rows = [[json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] for path in (original, back)]
+    assert rows[0] == rows[1]
 
 
 def test_reviewed_decisions_come_back_from_a_review_tool(data: Path) -> None:

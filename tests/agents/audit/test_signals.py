@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny
 from click.testing import CliRunner, Result
 
 from labelspace.cli.audit import command
@@ -70,6 +71,14 @@ def test_a_signal_alone_puts_the_wrong_labels_first(data: Path, options: list[st
     rows = rows_of(data / "audit")
     assert set(rows[0]["evidence"]) == evidence
     assert len({row["id"] for row in rows[:12]} & WRONG) >= 9
+
+
+def test_any_head_can_be_cross_validated(data: Path) -> None:
+    tiny.build_base(data / "base")
+    options = ["--head", "ls", "--base", data / "base", "--set", "training.epochs=1", "--folds", 2, "--no-neighbours"]
+    assert call(data / "data.jsonl", *options, "--out", data / "audit").exit_code == 0
+    assert json.loads((data / "audit" / "report.json").read_text(encoding="utf-8"))["signals"] == ["classifier"]
+    assert len(rows_of(data / "audit")) == 150
 
 
 @pytest.mark.parametrize("wide", [False, True])

@@ -27,6 +27,10 @@ def test_ranking_turns_by_correction() -> None:
     assert cross.share == pytest.approx(0.2)
     assert found.ranking(0.1, corrected=True) == ("big", "small")
     assert found.ranking(0.3, corrected=True) == ("small", "big")
+    lines = str(found).split("\n")
+    assert lines[4].split()[-6:] == ["0.0%", "5.0%", "10.0%", "20.0%", "30.0%", "50.0%"]
+    assert lines[5].split() == ["big", "1.0000", "0.9500", "0.9000", "0.8000", "0.7000", "0.5000"]
+    assert lines[6].split() == ["small", "0.7500", "0.7625", "0.7750", "0.8000", "0.8250", "0.8750"]
     assert "from 20.0% wrong labels on, small is ahead of big (corrected)" in str(found)
 
 
