@@ -1,11 +1,11 @@
 """How many tools? As many as it takes to have all that are needed at a chosen rate; and none, where none fits.
 
 Split conformal prediction (Vovk et al.): on held-out usages, find the score that the worst-ranked needed
-tool reaches in a share `coverage` of them, and take every tool that reaches it. For queries that come from where the
+tool reaches in a given share of them, and take every tool that reaches it. For queries that come from where the
 held-out ones came from, all needed tools are then in the set at least at that rate, whatever the retriever;
 a better one gives smaller sets. In the same way a query is said to fit no tool where its best raw score is one
-that at most a share `false_alarms` of the held-out queries, which do need a tool, fall below.
-Both together: at least `coverage - false_alarms`.
+that at most a share `false_alarms` of the held-out queries, which do need a tool, fall below. The two errors add up to
+at most 1 - `coverage`: what false alarms leave of it is what the sets may miss.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Thresholds:
     least_score: float
     """Raw score of the best tool below which none fits."""
     coverage: float
-    """Promised rate at which all needed tools are taken."""
+    """Promised rate at which all needed tools are taken, false alarms counted as misses."""
     false_alarms: float
     """Promised highest rate at which a query that needs a tool is said to fit none."""
     usages: int
@@ -52,14 +52,26 @@ class ToolChooser:
 
     @classmethod
     def of(
-        cls, retriever: Retriever, held_out: Sequence[Usage], *, coverage: float = 0.95, false_alarms: float = 0.05
+        cls, retriever: Retriever, held_out: Sequence[Usage], *, coverage: float = 0.9, false_alarms: float = 0.05
     ) -> ToolChooser:
-        """Find the thresholds on usages that the retriever was not trained on.
+        """Find the thresholds on usages that the retriever was not trained on, nor its stages weighted by.
+
+        Args:
+            retriever: What ranks the tools.
+            held_out: Usages from where queries will come from; those that need no tool are left out.
+            coverage: Rate at which all needed tools are to be taken, false alarms counted as misses.
+            false_alarms: Highest rate at which a query that needs a tool is said to fit none; 0 to always take one.
 
         Raises:
-            ConfigError: A rate is not between 0 and 1.
+            ConfigError: A rate is not between 0 and 1, or false alarms leave nothing of what may be missed.
             DataError: There are too few usages for what is to be promised.
         """
+        missed = 1 - coverage - false_alarms
+        if 0 < coverage < 1 and missed <= 1e-9:
+            raise ConfigError(
+                f"with a coverage of {coverage:g}, false alarms must be rarer than {1 - coverage:.3g}, "
+                f"not {false_alarms:g}; lower one of them"
+            )
         known = set(retriever.tools)
         asked = [usage for usage in held_out if usage.tools and known.issuperset(usage.tools)]
         place = {name: i for i, name in enumerate(retriever.tools)}
@@ -70,7 +82,7 @@ class ToolChooser:
             shares = log_shares(scores)
             worst += [float(row[[place[n] for n in u.tools]].min()) for row, u in zip(shares, batch, strict=True)]
             best += scores.max(axis=1).tolist()
-        least_share = lower_bound(worst, 1 - coverage)
+        least_share = lower_bound(worst, missed if 0 < coverage < 1 else 1 - coverage)
         least_score = lower_bound(best, false_alarms) if false_alarms else NEVER
         return cls(retriever, Thresholds(least_share, least_score, coverage, false_alarms, len(asked)))
 

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from labelspace.agents.tools.choose import ToolChooser
 from labelspace.agents.tools.retriever import Retriever
 from labelspace.agents.tools.toolset import ToolSet
 from labelspace.agents.tools.usage import Usage
 from labelspace.errors import DataError
+from labelspace.metrics.intervals import wilson
 
 
 def recall_at(ranked: Sequence[str], needed: Iterable[str], k: int) -> float:
@@ -127,3 +129,78 @@ def median_milliseconds(retriever: Retriever, queries: Sequence[str], *, k: int 
         retriever.search([query], k)
         times.append((time.perf_counter() - started) * 1000)
     return float(np.median(times))
+
+
+@dataclass(frozen=True)
+class ChoiceReport:
+    """What a chooser did: are all needed tools in its sets, how large are they, does it say where none fits?"""
+
+    coverage: float
+    """Promised."""
+    false_alarms: float
+    """Promised, at most."""
+    asked: int
+    """Queries that need a tool."""
+    complete: int
+    """Those of them whose set has all that they need."""
+    alarms: int
+    """Those of them of which it was said that no tool fits."""
+    size: float
+    """Tools in a set, mean over the queries that need one."""
+    irrelevant: int = 0
+    """Queries that need no tool."""
+    recognised: int = 0
+    """Those of them of which it was said that no tool fits."""
+
+    def to_data(self) -> dict[str, Any]:
+        """Plain data for JSON; rates with their 95 % intervals (Wilson)."""
+        return {
+            "promised": {"coverage": self.coverage, "false_alarms": self.false_alarms},
+            "complete": _rate(self.complete, self.asked),
+            "false_alarms": _rate(self.alarms, self.asked),
+            "size": round(self.size, 3),
+            "recognised": _rate(self.recognised, self.irrelevant),
+        }
+
+    def text(self) -> str:
+        """Lines for a terminal."""
+        lines = [
+            f"as many as are needed: {self.size:.2f} tools on average, for {self.asked:,} queries that need any",
+            f"  all needed tools taken  {_shown(self.complete, self.asked)}, promised at least {self.coverage:.1%}",
+            f"  said that none fits     {_shown(self.alarms, self.asked)}, promised at most {self.false_alarms:.1%}",
+        ]
+        if self.irrelevant:
+            share = _shown(self.recognised, self.irrelevant)
+            lines.append(f"  of {self.irrelevant:,} queries that need no tool, {share} were recognised")
+        return "\n".join(lines)
+
+
+def evaluate_chooser(chooser: ToolChooser, usages: Sequence[Usage]) -> ChoiceReport:
+    """Measure a chooser on usages, also those that need no tool."""
+    chosen = chooser.choose([usage.query for usage in usages])
+    asked = [(set(usage.tools), taken) for usage, taken in zip(usages, chosen, strict=True) if usage.tools]
+    none = [taken for usage, taken in zip(usages, chosen, strict=True) if not usage.tools]
+    return ChoiceReport(
+        chooser.thresholds.coverage,
+        chooser.thresholds.false_alarms,
+        len(asked),
+        sum(needed <= set(taken) for needed, taken in asked),
+        sum(not taken for _, taken in asked),
+        float(np.mean([len(taken) for _, taken in asked])) if asked else 0.0,
+        len(none),
+        sum(not taken for taken in none),
+    )
+
+
+def _rate(part: int, whole: int) -> dict[str, Any] | None:
+    if not whole:
+        return None
+    low, high = wilson(part, whole)
+    return {"rate": round(part / whole, 4), "low": round(low, 4), "high": round(high, 4), "of": whole}
+
+
+def _shown(part: int, whole: int) -> str:
+    if not whole:
+        return "-"
+    low, high = wilson(part, whole)
+    return f"{part / whole:.1%} ({low:.1%} to {high:.1%})"

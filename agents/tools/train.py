@@ -34,6 +34,22 @@ BEST: tuple[str, ...] = ("descriptions", "tool2vec", "neighbours", "nearest", "w
 """What is fused where nothing is asked for."""
 
 
+def check_stage(name: str, usages: Sequence[Usage]) -> None:
+    """Say what is wrong with a stage before anything is embedded.
+
+    Raises:
+        ConfigError: There is no such stage.
+        DataError: It needs usage, and there is none.
+    """
+    if name not in STAGES:
+        raise ConfigError(f"there is no stage {name!r}; there are: {', '.join(STAGES)}")
+    if name in NEEDS_USAGE and not any(usage.tools for usage in usages):
+        raise DataError(
+            f"the stage {name!r} learns from usage, and there is none",
+            advice="make some with `labelspace tools generate`, or use bm25 or descriptions",
+        )
+
+
 def make_stage(name: str, tools: ToolSet, usages: Sequence[Usage], embedder: Embedder) -> Retriever:
     """Make and train one stage.
 
@@ -47,32 +63,24 @@ def make_stage(name: str, tools: ToolSet, usages: Sequence[Usage], embedder: Emb
         ConfigError: There is no such stage.
         DataError: It needs usage, and there is none.
     """
-    if name not in STAGES:
-        raise ConfigError(f"there is no stage {name!r}; there are: {', '.join(STAGES)}")
-    if name in NEEDS_USAGE and not any(usage.tools for usage in usages):
-        raise DataError(
-            f"the stage {name!r} learns from usage, and there is none",
-            advice="make some with `labelspace tools generate`, or use bm25 or descriptions",
-        )
+    check_stage(name, usages)
+    made: Retriever
     if name in ("bm25", "bm25-usage"):
-        words = BM25(tools, usages if name == "bm25-usage" else ())
-        words.name = name
-        return words
-    if name == "descriptions":
-        return Descriptions(tools, embedder)
-    if name in ("tool2vec", "tool2vec-dot"):
+        made = BM25(tools, usages if name == "bm25-usage" else ())
+    elif name == "descriptions":
+        made = Descriptions(tools, embedder)
+    elif name in ("tool2vec", "tool2vec-dot"):
         made = Tool2Vec.of(tools, usages, embedder, normalise=name == "tool2vec")
-        made.name = name
-        return made
-    if name == "neighbours":
-        return Neighbours(tools, usages, embedder)
-    if name == "nearest":
-        return Nearest(tools, usages, embedder)
-    if name == "wording":
-        return Wording(tools, usages)
-    stage = LinearMLC.of(tools, usages, embedder, loss="bce" if name == "mlc-bce" else "softmax")
-    stage.name = name
-    return stage
+    elif name == "neighbours":
+        made = Neighbours(tools, usages, embedder)
+    elif name == "nearest":
+        made = Nearest(tools, usages, embedder)
+    elif name == "wording":
+        made = Wording(tools, usages)
+    else:
+        made = LinearMLC.of(tools, usages, embedder, loss="bce" if name == "mlc-bce" else "softmax")
+    made.name = name
+    return made
 
 
 def train_retriever(

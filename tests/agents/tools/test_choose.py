@@ -40,7 +40,7 @@ def usages(start: int, count: int) -> list[Usage]:
 RETRIEVER = Noisy(LabelSpace.of(NAMES, multi_label=True))
 
 
-@pytest.mark.parametrize(("coverage", "false_alarms"), [(0.9, 0.05), (0.8, 0.1), (0.99, 0.01)])
+@pytest.mark.parametrize(("coverage", "false_alarms"), [(0.9, 0.05), (0.8, 0.1), (0.98, 0.01), (0.9, 0)])
 def test_the_promised_rates_hold(coverage: float, false_alarms: float) -> None:
     chooser = ToolChooser.of(RETRIEVER, usages(0, 1000), coverage=coverage, false_alarms=false_alarms)
     fresh = usages(10_000, 2000)
@@ -49,7 +49,8 @@ def test_the_promised_rates_hold(coverage: float, false_alarms: float) -> None:
     complete = np.mean([set(usage.tools) <= set(taken) for usage, taken in zip(fresh, chosen, strict=True)])
     slack = 3 * 0.5 / np.sqrt(1000) * np.sqrt(2) * 0.6
     assert alarms <= false_alarms + slack
-    assert coverage - false_alarms - slack <= complete <= coverage + slack
+    # The two errors overlap at times, so that the promise is more than kept, but not by more than false alarms.
+    assert coverage - slack <= complete <= coverage + false_alarms + slack
 
 
 def test_a_query_that_no_tool_answers_abstains() -> None:
@@ -72,7 +73,7 @@ def test_shares_are_probabilities_and_the_best_tool_comes_first() -> None:
 
 
 def test_only_available_tools_are_chosen() -> None:
-    chooser = ToolChooser.of(RETRIEVER, usages(0, 100), coverage=0.95, false_alarms=0.05)
+    chooser = ToolChooser.of(RETRIEVER, usages(0, 100), coverage=0.9, false_alarms=0.05)
     assert chooser.choose(["7 3"], available=["tool3"]) == [("tool3",)]
     assert chooser.choose(["7 3"], available=["tool9"]) == [()]
 
@@ -91,5 +92,7 @@ def test_too_much_promised_on_too_little_is_refused() -> None:
         "18 held-out usages are too few to promise a rate of 0.05; it takes 19; give more, or promise less"
     )
     assert lower_bound([1.0] * 19, 0.05) == 1
+    with pytest.raises(ConfigError, match=r"with a coverage of 0.95, false alarms must be rarer than 0.05, not 0.05"):
+        ToolChooser.of(RETRIEVER, usages(0, 100), coverage=0.95, false_alarms=0.05)
     with pytest.raises(ConfigError, match="a rate lies between 0 and 1, not 1"):
         lower_bound([1.0], 1.0)

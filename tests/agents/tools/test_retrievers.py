@@ -239,7 +239,7 @@ def test_every_stage_is_a_classifier_and_is_read_as_it_was_saved(stage: str, tmp
 def test_a_fusion_with_thresholds_is_read_as_it_was_saved(tmp_path: Path) -> None:
     embedder = embedder_of(SHOPPING)
     retriever = train_retriever(SHOP, SHOPPING[::2], SHOPPING[1::2], embedder)
-    chooser = ToolChooser.of(retriever, SHOPPING[1::2], coverage=0.8, false_alarms=0.2)
+    chooser = ToolChooser.of(retriever, SHOPPING[1::2], coverage=0.6, false_alarms=0.2)
     save_retriever(tmp_path / "r", retriever, SHOP, embedder, chooser=chooser)
     again, _, limits = load_retriever(tmp_path / "r")
     assert limits is not None and limits.thresholds == chooser.thresholds

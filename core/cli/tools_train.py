@@ -1,0 +1,124 @@
+"""`labelspace tools train`: a fused retriever, and how many tools to take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from labelspace.cli.options import cache_option, embedder_option, seed_option
+
+
+@click.command(
+    epilog="""\b
+USAGE is a file of queries with their tools ({"query", "tools"}, or any labelled records). Without it, tools
+are found by their descriptions. Part of it is held out to weigh the stages and to choose how many tools to take.
+
+\b
+Example:
+  labelspace tools import sample:support --out tools.jsonl
+  labelspace tools train tools.jsonl sample:support --out retriever""",
+)
+@click.argument("tools", metavar="TOOLS")
+@click.argument("usage", required=False, metavar="[USAGE]")
+@click.option("--dev", metavar="FILE", help="Held-out usages; a fifth of USAGE if not given.")
+@click.option("--out", required=True, metavar="FOLDER", help="Folder of the retriever.")
+@click.option(
+    "--stage",
+    "stages",
+    multiple=True,
+    metavar="NAME",
+    help="A stage, may be repeated; the best if not given. One of: bm25, bm25-usage, descriptions, tool2vec, "
+    "tool2vec-dot, neighbours, nearest, wording, mlc, mlc-bce.",
+)
+@click.option(
+    "--coverage",
+    default=0.9,
+    show_default=True,
+    help="Rate at which --choose has all needed tools, false alarms counted as misses.",
+)
+@click.option(
+    "--false-alarms",
+    default=0.05,
+    show_default=True,
+    help="Highest rate at which --choose says of a query that needs a tool that none fits.",
+)
+@click.option("--tune", metavar="BASE", help="Also fine-tune this encoder (folder or Hub name).")
+@embedder_option
+@cache_option
+@seed_option
+def train(
+    *,
+    tools: str,
+    usage: str | None,
+    dev: str | None,
+    out: str,
+    stages: tuple[str, ...],
+    coverage: float,
+    false_alarms: float,
+    tune: str | None,
+    embedder: str,
+    cache: bool,
+    seed: int,
+) -> None:
+    """Train a retriever for TOOLS on USAGE."""
+    from labelspace.agents.tools.store import save_retriever
+    from labelspace.agents.tools.toolset import ToolSet
+    from labelspace.agents.tools.train import BEST, check_stage, split_usages, train_retriever
+    from labelspace.agents.tools.usage import Usage, read_usages
+    from labelspace.embed import cache_folder, fit_embedder, load_embedder
+    from labelspace.progress import note
+
+    toolset = ToolSet.load(tools)
+    usages: list[Usage] = [] if usage is None else read_usages(usage, toolset.space)
+    usages, held = split_usages(usages) if dev is None else (usages, read_usages(dev, toolset.space))
+    if not usages:
+        stages = stages or ("descriptions",)
+    for name in stages:
+        check_stage(name, usages)
+    texts = [*(item.query for item in usages), *(tool.text for tool in toolset)]
+    embeds = fit_embedder(load_embedder(embedder, cache=cache_folder() if cache else None), texts)
+    scorers: dict[str, Any] = {}
+    if tune is not None:
+        scorers["tuned"] = _tune(tune, toolset, usages, Path(out) / "tuned", seed)
+    stages = stages or BEST
+    # What the stages were weighted by can't also say how often they are right.
+    weighing, judging = (held[::2], held[1::2]) if len(stages) + len(scorers) > 1 else ([], held)
+    retriever = train_retriever(toolset, usages, weighing, embeds, stages=stages, scorers=scorers)
+    chooser = _chooser(retriever, judging, coverage=coverage, false_alarms=false_alarms)
+    card = {"usages": len(usages), "held_out": len(held), "seed": seed, "tuned": tune}
+    save_retriever(out, retriever, toolset, embeds, chooser=chooser, card=card)
+    note(f"{out}: {retriever.name} over {len(toolset):,} tools, trained on {len(usages):,} usages")
+
+
+def _chooser(retriever: Any, held: Sequence[Any], *, coverage: float, false_alarms: float) -> Any:
+    """What says how many tools to take; None where there is too little to say it by."""
+    from labelspace.agents.tools.choose import ToolChooser
+    from labelspace.errors import DataError
+    from labelspace.progress import note
+
+    if not held:
+        note("remark: without held-out usages, how many tools to take is left to you")
+        return None
+    try:
+        return ToolChooser.of(retriever, held, coverage=coverage, false_alarms=false_alarms)
+    except DataError as error:
+        note(f"remark: how many tools to take is left to you: {error}")
+        return None
+
+
+def _tune(base: str, tools: Any, usages: list[Any], folder: Path, seed: int) -> Any:
+    from labelspace.agents.tools.compose import compose
+    from labelspace.errors import DataError
+    from labelspace.finetune.tools_mlc import DEFAULTS, ToolMLC
+
+    if not usages:
+        raise DataError("there is no usage to fine-tune an encoder on")
+    seen = compose(usages, rounds=DEFAULTS.epochs, seed=seed)
+    model = ToolMLC(base, training=DEFAULTS.model_copy(update={"epochs": 1, "seed": seed}))
+    texts = [tool.text for tool in tools]
+    model.fit([u.query for u in seen], [u.tools for u in seen], classes=tools.names, texts=texts, folder=folder)
+    model.save(folder)
+    return model
