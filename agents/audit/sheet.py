@@ -176,6 +176,11 @@ def verdicts_by(truth: Mapping[str, tuple[str, ...]], key: SampleKey) -> Verdict
     return _count(answers, key, 0)
 
 
+def verdicts_of(wrong: Mapping[str, bool], key: SampleKey) -> Verdicts:
+    """Verdicts from whether the labels of records are wrong, by id, as judges say."""
+    return _count({record_id: (is_wrong, None) for record_id, is_wrong in wrong.items()}, key, 0)
+
+
 def _count(answers: Mapping[str, tuple[bool | None, tuple[str, ...] | None]], key: SampleKey, unsure: int) -> Verdicts:
     judged = {stratum.name: [0, 0] for stratum in key.strata}
     for record_id, (is_wrong, _) in answers.items():

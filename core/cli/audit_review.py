@@ -72,6 +72,13 @@ def sample(*, folder: Path, out: str, size: int, ask: Any, parts: int, space: st
 @folder_argument
 @click.argument("sheet", required=False, type=click.Path(dir_okay=False))
 @click.option("--truth", metavar="FILE", help="Records with true labels, which judge the sample in place of a sheet.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="MODEL",
+    help="An LLM that judges the sample in place of people; may be given again. The estimate is then of what it calls wrong.",
+)
 @click.option("--space", metavar="FILE", help="Label space: labels in the sheet must be in it.")
 @click.option("--level", type=click.FloatRange(0.5, 0.999), default=0.95, show_default=True, help="Of the intervals.")
 @click.option(
@@ -83,6 +90,7 @@ def estimate(
     folder: Path,
     sheet: str | None,
     truth: str | None,
+    models: tuple[str, ...],
     space: str | None,
     level: float,
     calibrate: bool,
@@ -98,13 +106,15 @@ def estimate(
     from labelspace.cli.spaces import load_space
     from labelspace.data import read_records
 
-    if (sheet is None) == (truth is None):
-        raise ConfigError("give the SHEET that was filled in, or --truth")
+    if (sheet is not None) + (truth is not None) + bool(models) != 1:
+        raise ConfigError("give the SHEET that was filled in, or --truth, or --model")
     key = SampleKey.load(folder / KEY)
     if truth is not None:
         read = map(choosable, read_records(truth, needs_text=False))
         right = {one.id: one.labels for one in read if one.labels is not None}
         verdicts = verdicts_by(right, key)
+    elif models:
+        verdicts = _judged(folder, models, key, space)
     else:
         verdicts = read_verdicts(sheet or "", key, space=None if space is None else load_space(space))
     found = estimate_errors(verdicts.strata, level=level)
@@ -117,6 +127,19 @@ def estimate(
     if calibrate:
         note(_calibrate(folder, verdicts, key))
     click.echo(found.model_dump_json(indent=1) if as_json else str(found))
+
+
+def _judged(folder: Path, models: tuple[str, ...], key: SampleKey, named: str | None) -> Verdicts:
+    from labelspace.agents.audit.judges import judge_records
+    from labelspace.agents.audit.sheet import verdicts_of
+
+    records = read_audited(folder)
+    space = space_of(records, named)
+    drawn = [record for record in records if record.id in key.draws]
+    if any(record.tags is not None for record in drawn):
+        raise ConfigError("tags of tokens are judged by people: fill in the SHEET")
+    said = judge_records(drawn, space, models, journal=folder / "journal.sqlite", engine={"progress": True})
+    return verdicts_of({record_id: right < 0.5 for record_id, right in said.by_id().items()}, key)
 
 
 def _calibrate(folder: Path, verdicts: Verdicts, key: SampleKey) -> str:

@@ -100,7 +100,9 @@ def test_annotators_make_labels_and_are_judged(data: Path, wide: bool) -> None:
     assert np.mean(suggested) > 0.97 > np.mean(majority)
 
 
-def test_judges_alone_are_asked_in_all_wordings(data: Path, chat_server: Callable[..., str]) -> None:
+@pytest.fixture
+def judge(data: Path, chat_server: Callable[..., str]) -> tuple[str, list[str]]:
+    """Address of a model that is right with 90%, and the questions that it was asked."""
     truth = {one.id: one.label for one in read_records(data / "truth.jsonl", needs_text=False)}
     texts = {one.text: truth[one.id] for one in read_records(data / "data.jsonl")}
     asked: list[str] = []
@@ -114,7 +116,20 @@ def test_judges_alone_are_asked_in_all_wordings(data: Path, chat_server: Callabl
             return "yes"
         return "90" if right != against else "10"
 
-    model = f"{chat_server(answer)}#judge"
+    return f"{chat_server(answer)}#judge", asked
+
+
+def test_a_second_model_judges_the_sample(data: Path, judge: tuple[str, list[str]]) -> None:
+    audit = data / "audit"
+    call(data / "data.jsonl", "--out", audit)
+    call("sample", audit, "--size", 60, "--out", data / "sheet.csv")
+    by_model = json.loads(call("estimate", audit, "--model", judge[0], "--json").stdout)
+    assert by_model == json.loads(call("estimate", audit, "--truth", data / "truth.jsonl", "--json").stdout)
+    assert by_model["judged"] == 60
+
+
+def test_judges_alone_are_asked_in_the_wordings_given(data: Path, judge: tuple[str, list[str]]) -> None:
+    model, asked = judge
     options = ["--no-cross-validate", "--no-neighbours", "--model", model, "--wording", "right", "--wording", "change"]
     done = call(data / "data.jsonl", *options, "--truth", data / "truth.jsonl", "--out", data / "audit")
     assert "precision of the flags 100.0% (10 of 10), recall 100.0%" in done.output
