@@ -102,7 +102,7 @@ def read_head_settings(head: str, path: str | Path | None, overrides: Iterable[s
 
     Args:
         head: Of `HEADS`.
-        path: YAML file; None for the defaults.
+        path: YAML file, or the name of a shipped one, such as ls-encoder; None for the defaults.
         overrides: Pairs over it, such as `training.epochs=3`.
         seed: Of the training.
 
@@ -110,7 +110,7 @@ def read_head_settings(head: str, path: str | Path | None, overrides: Iterable[s
         ConfigError: A key is unknown or a value does not fit.
     """
     model = HEADS[head]
-    data = apply_overrides({} if path is None else read_yaml(path), overrides)
+    data = apply_overrides({} if path is None else read_yaml(_find(path)), overrides)
     settings = validate(model, _over_defaults(model, data), origin=str(path or f"settings of {head}"))
     found = {name: getattr(settings, name) for name in type(settings).model_fields}
     found["training"] = found["training"].model_copy(update={"seed": seed})
@@ -124,3 +124,16 @@ def _over_defaults(model: type[_Shared], data: dict[str, Any]) -> dict[str, Any]
         if isinstance(merged.get(name), dict) and name in model.model_fields:
             merged[name] = {**model.model_fields[name].default.model_dump(), **merged[name]}
     return merged
+
+
+def shipped_settings() -> dict[str, Path]:
+    """Files of settings that come with the package, by name."""
+    import labelspace.configs
+
+    folder = Path(str(labelspace.configs.__file__)).parent / "heads"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def _find(path: str | Path) -> Path:
+    found = Path(path)
+    return found if found.exists() else shipped_settings().get(str(path), found)

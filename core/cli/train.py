@@ -51,7 +51,12 @@ SHOWN = ("accuracy", "subset_accuracy", "macro_f1", "micro_f1")
     "words, ptec for a soft prompt.",
 )
 @click.option("--base", metavar="MODEL", help="Folder or Hub name of the language model; for ls, ls-token and ptec.")
-@click.option("--settings", metavar="FILE", help="YAML file with settings of the head.")
+@click.option(
+    "--settings",
+    metavar="FILE",
+    help="YAML file with settings of the head; or the name of a shipped one: ls-llama, ls-unllama, ls-encoder, "
+    "ls-frozen, ls-token, ptec.",
+)
 @click.option(
     "--set",
     "overrides",

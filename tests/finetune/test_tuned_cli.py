@@ -129,7 +129,7 @@ def test_a_settings_file_and_what_lies_over_it(tmp_path: Path) -> None:
             ["--head", "ptec", "--base", "x", "--set", "training.epochs=-1"],
             "training.epochs: .*greater than or equal to 0",
         ),
-        (["--base", "x"], "--base, --settings and --set are for the other heads"),
+        (["--base", "x"], "--base is for ls, ls-token and ptec; a linear head reads what --embedder gives"),
         (["--head", "ls-token", "--base", "x"], "no row has words and tags"),
     ],
 )
@@ -191,3 +191,17 @@ def test_a_search_is_resumed_and_its_best_is_not_trained_again(
     scores = [trial["score"] for trial in card["search"]]
     assert card["held_out"]["accuracy"] == scores[0] == max(scores)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_shipped_settings_fit_their_heads_and_are_all_named_in_the_help() -> None:
+    from labelspace.finetune.head_settings import read_head_settings, shipped_settings
+
+    named = CliRunner().invoke(cli, ["train", "--help"], terminal_width=400).output
+    assert len(shipped_settings()) >= 6
+    for name in shipped_settings():
+        assert name in named
+        head = name if name in ("ls-token", "ptec") else "ls"
+        assert read_head_settings(head, name, [], seed=0)["training"].epochs > 0
+    assert read_head_settings("ls", "ls-unllama", [], seed=0)["unmask_from"] == 0
+    with pytest.raises(LabelspaceError, match="ls-nothing: no such config"):
+        read_head_settings("ls", "ls-nothing", [], seed=0)
