@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -36,6 +37,17 @@ Example:
     metavar="FOLDER",
     help="With an address: the exported model, where the server is a bare vLLM.",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Predict in this process, or in Ray actors; with an address, each asks it.",
+)
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Ray actors; one for each CPU if not given.")
+@click.option(
+    "--ray-address", metavar="ADDRESS", help="Ray cluster; RAY_ADDRESS, or one on this machine, if not given."
+)
 @cache_option
 @data_options
 def command(
@@ -45,6 +57,9 @@ def command(
     out: str,
     embedder: str | None,
     exported: str | None,
+    engine: str,
+    workers: int | None,
+    ray_address: str | None,
     cache: bool,
     text_column: str | None,
     label_column: str | None,
@@ -64,15 +79,21 @@ def command(
 
     records = read_records(data, text_column=text_column, label_column=label_column, id_column=id_column)
     total = None if data == "-" else count_rows(data)
-    classifier: Classifier
-    if model.startswith(("http://", "https://")):
-        from labelspace.serve.client import VLLMClassifier
-
-        classifier = VLLMClassifier(model, export=exported)
-    elif (about := read_model(model))["head"]["kind"] == "ls-token":
+    at_address = model.startswith(("http://", "https://"))
+    if not at_address and (about := read_model(model))["head"]["kind"] == "ls-token":
         from labelspace.cli.train_tuned import predict_tags
 
         return predict_tags(model, about, data, out=out, base=embedder)
+    classifier: Classifier
+    if engine == "ray":
+        from labelspace.finetune.predict_ray import RayClassifier
+
+        where = model if at_address else str(Path(model).resolve())
+        classifier = RayClassifier(where, embedder=embedder, export=exported, workers=workers, address=ray_address)
+    elif at_address:
+        from labelspace.serve.client import VLLMClassifier
+
+        classifier = VLLMClassifier(model, export=exported)
     else:
         classifier = load_classifier(model, embedder=embedder, cached=cache)
     counts = write_predictions(out, classifier, records, title="predicting", total=total)

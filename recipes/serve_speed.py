@@ -1,0 +1,225 @@
+"""Requests a second at concurrency 64: our server, a plain FastAPI + transformers endpoint, and vLLM, same weights.
+
+    labelspace run serve_speed                            # a tiny random Llama; needs no data
+    labelspace run serve_speed base=FOLDER_OF_MINILM      # an encoder by name or folder
+    labelspace run serve_speed arms="[labelspace,plain,vllm,gateway]"   # where vLLM is installed; not for an encoder
+
+One text in a request, the messages of sample:support in turn. `plain` is what one writes first: an endpoint that
+tokenizes its text, runs the model and answers, in FastAPI's threads, without batches. `vllm` is `vllm serve` on the
+export, asked directly; `gateway` is `labelspace serve --engine vllm` before it. Each server is a process of its own,
+answers are compared before the clock starts, and warm-up requests are not counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+import numpy as np
+
+from labelspace.config import Config
+from labelspace.data import read_records
+from labelspace.errors import ModelError
+
+Arm = Literal["labelspace", "plain", "vllm", "gateway"]
+LABELS = 18
+WIDTH, LAYERS, LENGTH = 64, 2, 256
+
+
+class ServeSpeedConfig(Config):
+    """What `labelspace run serve_speed` reads."""
+
+    base: str | None = None
+    """An encoder by name or folder, whose tokenizer the tiny model has as well; none makes a tokenizer of bytes."""
+    tiny: bool = False
+    """With a base: measure the tiny Llama, with that tokenizer."""
+    arms: tuple[Arm, ...] = ("plain", "labelspace")
+    """What to measure, in this order."""
+    concurrency: int = 64
+    """Requests in flight."""
+    requests: int = 2000
+    """Requests that count."""
+    rounds: int = 2
+    """Times that each arm is measured; the best one is stated, as others on the machine only slow it down."""
+    seed: int = 0
+    """Of weights."""
+
+
+def main(config: ServeSpeedConfig) -> dict[str, float]:
+    """Measure each arm and print a table; returns requests a second."""
+    texts = [record.text for record in read_records("sample:support") if not record.is_blank]
+    found: dict[str, list[float]] = {arm: [] for arm in config.arms}
+    answers: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="labelspace-speed-") as folder:
+        model = make_model(Path(folder), config)
+        for _ in range(config.rounds):
+            for arm in config.arms:
+                with serving(arm, model) as address:
+                    answers[arm] = asyncio.run(ask(address, texts[:8], 1))[0]
+                    asyncio.run(ask(address, texts[:128], config.concurrency))
+                    asked = [texts[n % len(texts)] for n in range(config.requests)]
+                    found[arm].append(config.requests / asyncio.run(ask(address, asked, config.concurrency))[1])
+    first = answers[config.arms[0]]
+    click.echo(f"{'':11} requests/s    each round")
+    for arm in config.arms:
+        rates = found[arm]
+        click.echo(f"{arm:11} {max(rates):10,.0f}    {', '.join(f'{rate:,.0f}' for rate in rates)}")
+        if not (off := float(np.abs(np.subtract(answers[arm], first)).max())) < 1e-4:
+            raise ModelError(f"{arm} answers otherwise than {config.arms[0]}, by {off:.1e}")
+    best = {arm: max(rates) for arm, rates in found.items()}
+    if "plain" in best and "labelspace" in best:
+        click.echo(f"our server does {best['labelspace'] / best['plain']:.1f} times what the plain endpoint does")
+    return best
+
+
+def make_model(folder: Path, config: ServeSpeedConfig) -> Path:
+    """A head with random weights, saved as a trained one."""
+    import torch
+
+    from labelspace.finetune.ls import LabelSupervised
+    from labelspace.finetune.tuned_store import save_tuned
+    from labelspace.space import LabelSpace
+
+    torch.manual_seed(config.seed)
+    base = config.base or ""
+    if config.tiny or config.base is None:
+        base = str(tiny_llama(folder / "base", config.base))
+    classes = [f"label {n}" for n in range(LABELS)]
+    head = LabelSupervised(base, classes=classes, pooling="mean", tuning="frozen", max_length=LENGTH)
+    head._prepare()
+    assert head.model is not None
+    torch.nn.init.normal_(head.model.head.weight, std=0.5)
+    save_tuned(folder / "model", head, LabelSpace.of(classes))
+    return folder / "model"
+
+
+def tiny_llama(folder: Path, tokenizer: str | None) -> Path:
+    """A random Llama of two layers, with the tokenizer of a model or one of bytes."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import AutoTokenizer, LlamaConfig, LlamaModel, PreTrainedTokenizerFast
+
+    if tokenizer is None:
+        alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+        made = Tokenizer(models.BPE({sign: at for at, sign in enumerate(["<s>", *alphabet])}, []))
+        made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        fast = PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<s>", eos_token="<s>")
+    else:
+        fast = AutoTokenizer.from_pretrained(tokenizer)
+    fast.save_pretrained(folder)
+    LlamaModel(
+        LlamaConfig(
+            vocab_size=len(fast), hidden_size=WIDTH, intermediate_size=2 * WIDTH, num_hidden_layers=LAYERS,
+            num_attention_heads=2, num_key_value_heads=2, head_dim=32, max_position_embeddings=512,
+            bos_token_id=None, eos_token_id=0, pad_token_id=0,
+        )
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+@contextmanager
+def serving(arm: Arm, model: Path) -> Iterator[str]:
+    """A server in a process of its own, for as long as the block lasts; gives its address."""
+    if arm == "vllm":
+        from labelspace.finetune.export.vllm import export_merged
+        from labelspace.serve.vllm import VLLMServer
+
+        served, _ = export_merged(model, model.with_name("exported"))
+        probe = ("/classify", {"input": "a"})
+        with VLLMServer(model.with_name("exported"), served.flags, name="exported", probe=probe) as address:
+            yield address
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    code = f"from labelspace.recipes.serve_speed import plain; plain({str(model)!r}, {port})"
+    command = [sys.executable, "-c", code]
+    if arm != "plain":
+        engine = "vllm" if arm == "gateway" else "local"
+        command = [sys.executable, "-m", "labelspace", "serve", str(model), "--port", str(port), "--engine", engine]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        asyncio.run(wait(f"http://127.0.0.1:{port}", process))
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def plain(folder: str, port: int) -> None:
+    """The endpoint that one writes first."""
+    import torch
+    import uvicorn
+    from fastapi import FastAPI
+    from pydantic import BaseModel
+    from safetensors.torch import load_file
+    from transformers import AutoModel, AutoTokenizer
+
+    base = json.loads((Path(folder) / "head.json").read_text(encoding="utf-8"))["base"]
+    tokenizer, model = AutoTokenizer.from_pretrained(base), AutoModel.from_pretrained(base).eval()
+    weight = load_file(str(Path(folder) / "head.safetensors"))["head.weight"]
+    app = FastAPI()
+
+    class Asked(BaseModel):
+        input: list[str]
+
+    def classify(asked: Asked) -> dict[str, Any]:
+        found: list[dict[str, Any]] = []
+        with torch.inference_mode():
+            for text in asked.input:
+                tokens = tokenizer(text, truncation=True, max_length=LENGTH, return_tensors="pt")
+                kept = {name: tokens[name] for name in ("input_ids", "attention_mask")}
+                hidden = model(**kept).last_hidden_state.mean(dim=1)
+                found.append({"index": len(found), "probs": (hidden @ weight.T).softmax(dim=1)[0].tolist()})
+        return {"data": found}
+
+    classify.__annotations__["asked"] = Asked  # FastAPI looks names up in the module, where this one is not
+    app.post("/classify")(classify)
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="error")
+
+
+async def wait(address: str, process: subprocess.Popen[bytes]) -> None:
+    """Until the server answers.
+
+    Raises:
+        ModelError: It ended.
+    """
+    while True:
+        try:
+            await ask(address, ["a"], 1)
+        except OSError:
+            if process.poll() is not None:
+                raise ModelError("the server did not start; start it by hand to see why") from None
+            await asyncio.sleep(0.2)
+        else:
+            return
+
+
+async def ask(address: str, texts: Sequence[str], concurrency: int) -> tuple[list[Any], float]:
+    """Ask about each text in a request of its own; returns the probabilities, and the seconds it took."""
+    import aiohttp
+
+    left, found = iter(enumerate(texts)), [[0.0]] * len(texts)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def work() -> None:
+            for at, text in left:
+                async with session.post(f"{address}/classify", json={"input": [text]}) as reply:
+                    data = await reply.json()
+                    if reply.status != 200:
+                        raise ModelError(f"{address}: HTTP {reply.status}: {data}")
+                    found[at] = data["data"][0]["probs"]
+
+        started = time.perf_counter()
+        await asyncio.gather(*(work() for _ in range(concurrency)))
+        return found, time.perf_counter() - started
