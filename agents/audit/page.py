@@ -113,6 +113,10 @@ def table(rows: Sequence[tuple[str, str]]) -> str:
     )
 
 
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
@@ -165,9 +169,11 @@ def _warnings(found: Audit, counts: Counter[str]) -> list[str]:
     unused = [name for name in found.names if not counts[name]]
     few = [name for name, count in counts.items() if count < FEW]
     if unused:
-        warnings.append(f"{len(unused)} labels have no record: {', '.join(unused[:LISTED])}")
+        warnings.append(f"{_number(len(unused), 'label')} without a record: {', '.join(unused[:LISTED])}")
     if few:
-        warnings.append(f"{len(few)} labels have fewer than {FEW} records: {', '.join(sorted(few)[:LISTED])}")
+        warnings.append(
+            f"{_number(len(few), 'label')} with fewer than {FEW} records: {', '.join(sorted(few)[:LISTED])}"
+        )
     if counts and max(counts.values()) >= IMBALANCE * min(counts.values()):
         warnings.append(
             f"labels are uneven: the largest has {max(counts.values()):,} records, "
@@ -188,7 +194,7 @@ def _warnings(found: Audit, counts: Counter[str]) -> list[str]:
     weak = [one for one in report.annotators if one.name != CLASSIFIER and one.accuracy < WEAK]
     if weak:
         names = ", ".join(f"{one.name} ({one.accuracy:.0%})" for one in weak[:LISTED])
-        warnings.append(f"{len(weak)} annotators are estimated to be right in less than {WEAK:.0%}: {names}")
+        warnings.append(f"{_number(len(weak), 'annotator')} estimated to be right in less than {WEAK:.0%}: {names}")
     return warnings
 
 
@@ -224,7 +230,7 @@ def write_token_page(records: Sequence[Record], found: TokenAudit, *, name: str)
                 "## Tags",
                 _shares(counts, flagged, "tag"),
                 "## What to watch for",
-                f"- {len(few)} tags are given fewer than {FEW} times: {', '.join(few)}"
+                f"- {_number(len(few), 'tag')} given fewer than {FEW} times: {', '.join(few)}"
                 if few
                 else "- nothing that was looked for",
             ]

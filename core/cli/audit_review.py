@@ -77,7 +77,8 @@ def sample(*, folder: Path, out: str, size: int, ask: Any, parts: int, space: st
     "models",
     multiple=True,
     metavar="MODEL",
-    help="An LLM that judges the sample in place of people; may be given again. The estimate is then of what it calls wrong.",
+    help="An LLM that judges the sample in place of people; may be given again. The estimate is then of what it "
+    "calls wrong.",
 )
 @click.option("--space", metavar="FILE", help="Label space: labels in the sheet must be in it.")
 @click.option("--level", type=click.FloatRange(0.5, 0.999), default=0.95, show_default=True, help="Of the intervals.")

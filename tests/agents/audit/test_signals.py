@@ -93,7 +93,7 @@ def test_annotators_make_labels_and_are_judged(data: Path, wide: bool) -> None:
         assert quality[name] == pytest.approx(right, abs=0.12)
     page = (data / "audit" / "label.md").read_text(encoding="utf-8")
     assert "| annotators | 4; two of them agree on" in page
-    assert "1 annotators are estimated to be right in less than 60%: carl" in page
+    assert "1 annotator estimated to be right in less than 60%: carl" in page
     truth = {one.id: one.label for one in read_records(data / "truth.jsonl", needs_text=False)}
     suggested = [row["suggested"] == [truth[row["id"]]] for row in rows_of(data / "audit")]
     majority = [row["labels"] == [truth[row["id"]]] for row in rows_of(data / "audit")]
