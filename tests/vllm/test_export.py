@@ -196,7 +196,8 @@ def running(command: list[str]) -> Iterator[str]:
     """A server by the command line; gives its address, and ends it as a user does."""
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     said: list[str] = []
-    threading.Thread(target=lambda: said.extend(process.stderr or ()), daemon=True).start()
+    reader = threading.Thread(target=lambda: said.extend(process.stderr or ()), daemon=True)
+    reader.start()
     try:
         end = time.monotonic() + 400
         while not (lines := [line for line in said if line.startswith("serving ")]):
@@ -205,7 +206,11 @@ def running(command: list[str]) -> Iterator[str]:
         yield lines[0].split(" at ")[1].split(";")[0]
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
+        reader.join(10)
         assert "stopped; what was accepted is answered" in "".join(said)
     finally:
         process.kill()
         process.wait()
+        reader.join(10)
+        if process.stderr is not None:
+            process.stderr.close()
