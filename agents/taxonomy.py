@@ -33,7 +33,7 @@ from labelspace.records import Record, as_records
 from labelspace.space import LabelSpace
 
 FEWEST_DOCUMENTS = 3
-_FITTED = 20_000
+_FITTED = 10_000
 """Of more texts, so many are enough for an embedder that learns from them."""
 
 __all__ = ["Step", "Taxonomy", "TaxonomySettings", "make_taxonomy"]

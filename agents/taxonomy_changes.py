@@ -72,6 +72,21 @@ class Changes(BaseModel):
         """Whether there is a label for what fitted nowhere before, so that such documents are asked about again."""
         return any(change.kind in ("added", "split", "redescribed") for change in self.changes)
 
+    @classmethod
+    def between(cls, old: LabelSpace, new: LabelSpace) -> Changes:
+        """What names and descriptions alone tell: for a space that was changed by hand."""
+        diff = old.diff(new)
+        gone = [name for name in diff.removed if name in old.leaves]
+        made = [Change(kind="dropped", before=(name,), recheck=True) for name in gone]
+        made += [Change(kind="added", after=(name,)) for name in diff.added if name in new.leaves]
+        made += [Change(kind="renamed", before=(before,), after=(after,)) for before, after in diff.renamed.items()]
+        made += [
+            Change(kind="redescribed", before=(name,), after=(name,), recheck=True)
+            for name in diff.redescribed
+            if name in old and name in new.leaves
+        ]
+        return cls(old=old.version, new=new.version, changes=tuple(made))
+
     def save(self, path: str | Path) -> None:
         """Write them as JSON.
 

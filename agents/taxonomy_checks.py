@@ -28,6 +28,8 @@ _CHARACTERS_A_WORD = 12
 """Bounds the length of names and descriptions in languages written without blanks."""
 _SAME_WORDS = 0.9
 """Share of the telling words of two descriptions, of all that either has, from which on they say the same."""
+_GLUE = frozenset(("a", "an", "and", "of", "or", "the"))
+"""Words that change nothing between the others; "to" and "from", "not" and "without" do."""
 _TELLING = 4
 """Fewer telling words can agree by chance."""
 
@@ -136,12 +138,12 @@ def refuse(problems: Sequence[str], advice: str) -> None:
 
 def _name_words(name: str) -> frozenset[str]:
     """Words of a name in any order, singular and plural alike."""
-    return frozenset(_stem(word) for word in re.findall(r"\w+", fold(name)) if word not in ("a", "an", "of", "the"))
+    return frozenset(_stem(word) for word in re.findall(r"\w+", fold(name)) if word not in _GLUE)
 
 
 def _telling(description: str) -> frozenset[str]:
     words = re.findall(r"\w+", description.casefold())
-    return frozenset(_stem(word) for word in words if word not in DROPPED)
+    return frozenset(_stem(word) for word in words if word not in DROPPED | _GLUE)
 
 
 def _stem(word: str) -> str:

@@ -127,7 +127,7 @@ def read_judgement(
         problems += [
             f'{draft.name!r} is new or changed and needs a "why"'
             for draft in labels
-            if not draft.why and _is_changed(draft, before, labels)
+            if not draft.why and _is_changed(draft, before)
         ]
         refuse(problems, "Answer with the whole corrected JSON object.")
         dropped = {name: reasons[fold(name)] for name in lost}
@@ -140,11 +140,9 @@ def read_judgement(
     )
 
 
-def _is_changed(draft: Draft, before: dict[str, Draft], labels: Sequence[Draft]) -> bool:
+def _is_changed(draft: Draft, before: dict[str, Draft]) -> bool:
     old = before.get(draft.name)
-    if old is None or draft.continues != (draft.name,):
-        return True
-    return old.description != draft.description or sum(draft.name in one.continues for one in labels) > 1
+    return old is None or draft.continues != (draft.name,) or old.description != draft.description
 
 
 def read_groups(text: str, limits: Limits, *, names: tuple[str, ...], max_groups: int) -> list[tuple[Draft, list[str]]]:

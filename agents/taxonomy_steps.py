@@ -85,7 +85,7 @@ class Loop:
             self._cite([(documents[place], short[place]) for place in batch])
             bar.advance(remark=f"{len(self.labels)} labels")
             quiet = quiet + 1 if _texts(before) == _texts(self.labels) else 0
-            if quiet == self.settings.patience and batch.stop < len(documents):
+            if quiet and quiet == self.settings.patience and batch.stop < len(documents):
                 note(
                     f"taxonomy: {quiet} batches in a row changed nothing, "
                     f"so the last {len(documents) - batch.stop:,} documents are not read"
@@ -100,7 +100,9 @@ class Loop:
         """Put the labels into groups where that is wanted, and make a space of them."""
         groups: Groups = []
         if self.settings.levels == 2:
-            groups = self._inherited() or await self._group()
+            groups = self._inherited()
+            if not groups or sum(len(inside) for _, inside in groups) < len(self.labels):
+                groups = await self._group() or groups
         return self._space(groups)
 
     # -- the steps ---------------------------------------------------------------------------
@@ -134,10 +136,11 @@ class Loop:
             note(f"taxonomy: {len(self.labels)} labels are too few for two levels; it has one")
             return []
         most = min(round(1.5 * len(self.labels) ** 0.5), len(self.labels) // 2)
-        most = max(most, len(self._groups))
+        most = max(most, len(self._groups) + 1) if self._groups else most
         answer = await self.questions.group(self.labels, most, self._groups, seed=self.seed)
         if isinstance(answer, Refused):
-            note(f"taxonomy: the labels could not be grouped, so it has one level: {answer.reason}")
+            what = "the new labels stand in no group" if self._groups else "it has one level"
+            note(f"taxonomy: the labels could not be grouped, so {what}: {answer.reason}")
             self._log("group", 0, failed=answer.reason)
             return []
         self.steps.append(
@@ -146,14 +149,13 @@ class Loop:
         return answer
 
     def _inherited(self) -> Groups:
-        """The groups that there were, where each label has its place in them; otherwise none."""
+        """The groups that there were, with the labels that have their place in one of them."""
         home = {name: at for at, (_, inside) in enumerate(self._groups) for name in inside}
         found: Groups = [(draft, []) for draft, _ in self._groups]
         for draft in self.labels:
             places = {home[old] for old in self.lineage.origins(draft.name) if old in home}
-            if len(places) != 1:
-                return []
-            found[places.pop()][1].append(draft.name)
+            if len(places) == 1:
+                found[places.pop()][1].append(draft.name)
         return [(draft, inside) for draft, inside in found if inside]
 
     def _log(
@@ -202,16 +204,18 @@ class Loop:
         by_name = {draft.name: draft for draft in self.labels}
         made: list[Label] = []
         above = {name: draft for draft, inside in groups for name in inside}
-        for name in list(above) or list(by_name):
+        for name in dict.fromkeys((*above, *by_name)):
             group = above.get(name)
             if group is not None and group.name not in {label.name for label in made}:
                 made.append(Label(name=group.name, description=group.description))
             made.append(self._label(by_name[name], None if group is None else group.name))
-        if self.start is not None:
-            return self.start.model_copy(
-                update={"labels": tuple(made), "other": self.start.other or self.settings.other or None}
-            )
-        return LabelSpace(name="discovered", labels=tuple(made), other=self.settings.other or None)
+        other = self.settings.other or None
+        if self.start is None:
+            return LabelSpace(name="discovered", labels=tuple(made), other=other)
+        start = self.start
+        return LabelSpace(
+            name=start.name, labels=tuple(made), multi_label=start.multi_label, other=start.other or other
+        )
 
 
 def _texts(labels: Sequence[Draft]) -> list[tuple[str, str]]:

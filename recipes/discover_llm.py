@@ -51,9 +51,8 @@ class Task:
     """Where the gold label stands: "label" or another column; "" where there is none."""
     below: str = ""
     """The gold level below it, for the distance in the tree."""
-    summarize: Literal["long", "never"] = "never"
-    max_chars: int = 300
-    """Of a document that is labelled or judged; and of one that is not summarised."""
+    max_chars: int = 240
+    """Of a document that is labelled or judged."""
     candidates: int = 3
     """Taxonomies that one is chosen from."""
     seeds: int = 1
@@ -81,7 +80,6 @@ TASKS: dict[Name, Task] = {
         together=25,
         level="label",
         below="sublabel",
-        summarize="long",
     ),
     "ai_arxiv": Task(
         file="corpus",
@@ -222,16 +220,16 @@ def clusters_named(config: DiscoverLlmConfig, texts: Texts) -> dict[str, Row]:
 
 def taxonomy(config: DiscoverLlmConfig, texts: Texts) -> dict[str, Row]:
     """The model's taxonomy and its labels; and how much runs with other seeds agree."""
-    model, title = asked(config), "taxonomy of the model, its labels"
-    runs = []
+    title = "taxonomy of the model, its labels"
+    # A model for each run: a connection belongs to the loop that opened it.
+    models = [asked(config) for _ in range(texts.task.seeds)]
     with ThreadPoolExecutor() as pool:
-        for made, labels in pool.map(lambda seed: taxonomy_run(config, texts, model, seed), range(texts.task.seeds)):
-            runs.append((made, labels))
+        runs = list(pool.map(partial(taxonomy_run, config, texts), models, range(texts.task.seeds)))
     made, labels = runs[0]
-    rows = {title: judged(config, texts, labels, made.space, model)}
-    if lacked(model):
+    rows = {title: judged(config, texts, labels, made.space, models[0])}
+    if missing := [key for model in models for key in lacked(model)]:
         raise DataError(
-            f"{len(lacked(model))} requests have no recorded reply: a prompt or the data has changed",
+            f"{len(missing)} requests have no recorded reply: a prompt or the data has changed",
             path=str(config.cassette),
             advice="record again with model=URL",
         )
@@ -265,10 +263,8 @@ def settings(task: Task) -> TaxonomySettings:
     return TaxonomySettings(
         use_case=task.use_case,
         max_labels=task.max_labels,
-        summarize=task.summarize,
-        own_words=True,
-        read_characters=900,
-        shown_characters=250,
+        summarize="never",
+        shown_characters=180,
     )
 
 

@@ -18,6 +18,8 @@ VERBS = {
     "predict": "Apply a trained classifier.",
     "export": "Write a trained classifier in a form that servers take.",
     "serve": "Put a classifier on a port.",
+    "migrate": "Carry labels over to a changed space; only what the change affects is labelled again.",
+    "judge": "Judge labels without gold ones: coverage, accuracy, relevance, by a model that people check.",
     "evaluate": "Compare predictions with gold labels.",
     "audit": "Find labels that are probably wrong, estimate how many there are, and repair them.",
     "tools": "Retrieve the right few tools out of many: import, train, search, evaluate, serve.",

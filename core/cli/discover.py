@@ -1,7 +1,8 @@
-"""`labelspace discover`: make a label space from texts."""
+"""`labelspace discover`: make a label space from texts, or bring one up to date with new texts."""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from labelspace.cli.options import (
     prompts_option,
     seed_option,
 )
+from labelspace.progress import note
 
 if TYPE_CHECKING:
     from labelspace.space import LabelSpace
@@ -26,6 +28,10 @@ Without a model, texts are clustered by their embeddings, the number of labels f
 labels are named by what distinguishes their texts. With a model, it reads the texts in batches, makes a
 taxonomy, improves it batch by batch and reviews it (TnT-LLM). Replies are kept in the journal, so the
 same command goes on after a stop and asks nothing twice.
+
+\b
+--update OLD brings a space up to date with new texts. What changed is shown as a diff with reasons, and
+written to OUT.changes.json, with which `labelspace migrate` carries over the labels that documents have.
 
 \b
 Example:
@@ -40,6 +46,13 @@ Example:
     "--use-case", default="", metavar="TEXT", help="What the labels are for, in a sentence; a model reads it."
 )
 @click.option(
+    "--method",
+    type=click.Choice(["taxonomy", "clusters"]),
+    default="taxonomy",
+    show_default=True,
+    help="What a model does: make a taxonomy, or only name clusters.",
+)
+@click.option(
     "--max-labels",
     type=click.IntRange(min=2),
     metavar="N",
@@ -48,6 +61,37 @@ Example:
 @click.option(
     "--levels", type=click.Choice(["1", "2"]), default="1", show_default=True, help="2 puts labels in groups."
 )
+@click.option(
+    "--candidates",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Taxonomies that a model makes; votes on texts held out from all choose one.",
+)
+@click.option("--start", metavar="FILE", help="A label space that a model begins with instead of nothing.")
+@click.option(
+    "--update", metavar="FILE", help="A label space in use: change only what the texts call for, and say why."
+)
+@click.option(
+    "--summarize",
+    type=click.Choice(["long", "always", "never"]),
+    default="long",
+    show_default=True,
+    help="Which texts a model sees as summaries: those of over 60 words, all, or none (their beginning and end).",
+)
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), default=200, show_default=True, metavar="N", help="Texts in a batch."
+)
+@click.option(
+    "--max-documents",
+    type=click.IntRange(min=3),
+    default=2000,
+    show_default=True,
+    metavar="N",
+    help="Texts that a model reads; of more, a sample is drawn in which rare topics are.",
+)
+@click.option("--language", default="English", show_default=True, help="Of names and descriptions, by a model.")
 @embedder_option
 @cache_option
 @prompts_option
@@ -61,8 +105,16 @@ def command(
     out: str,
     model: str,
     use_case: str,
+    method: str,
     max_labels: int | None,
     levels: str,
+    candidates: int,
+    start: str | None,
+    update: str | None,
+    summarize: str,
+    batch_size: int,
+    max_documents: int,
+    language: str,
     embedder: str,
     cache: bool,
     prompts: Path | None,
@@ -79,37 +131,36 @@ def command(
     """
     from labelspace.data import read_records
     from labelspace.errors import ConfigError
-    from labelspace.progress import note
 
-    records = read_records(data, text_column=text_column, label_column=label_column, id_column=id_column)
-    texts = [record.text for record in records]
-    settings: dict[str, Any] = {"max_labels": max_labels, "levels": int(levels), "seed": seed}
+    begun = _begun(model, method, start, update, candidates)
+    records = list(read_records(data, text_column=text_column, label_column=label_column, id_column=id_column))
+    if journal is None and out != "-" and model != "none":
+        journal = f"{out}.journal.sqlite"
+    asking: dict[str, Any] = {"journal": journal, "prompts": prompts, "progress": True, "engine": {"budget": budget}}
+    told: dict[str, Any] = {
+        "use_case": use_case,
+        "levels": int(levels),
+        "candidates": candidates,
+        "summarize": summarize,
+        "batch_size": batch_size,
+        "max_documents": max_documents,
+        "language": language,
+        "embedder": embedder,
+        "seed": seed,
+    }
     sizes: dict[str, int] = {}
-    if model == "none":
-        from collections import Counter
-
-        from labelspace.agents.cluster import discover_clusters
-        from labelspace.embed import cache_folder, load_embedder
-
-        found = discover_clusters(
-            texts, embedder=load_embedder(embedder, cache=cache_folder() if cache else None), **settings
+    changes = None
+    if model == "none" or method == "clusters":
+        space, sizes = _clusters(
+            [record.text for record in records], model, told, asking, max_labels=max_labels, cache=cache
         )
-        space, sizes = found.space, Counter(label for label in found.labels if label is not None)
     else:
-        from labelspace.agents.discover import discover
+        from labelspace.agents.discover import most_labels
+        from labelspace.agents.taxonomy import TaxonomySettings, make_taxonomy
 
-        if journal is None and out != "-":
-            journal = f"{out}.journal.sqlite"
-        space = discover(
-            texts,
-            model=model,
-            use_case=use_case,
-            journal=journal,
-            prompts=prompts,
-            progress=True,
-            engine={"budget": budget},
-            **settings,
-        )
+        settings = TaxonomySettings(**told, max_labels=most_labels(max_labels, begun))
+        made = make_taxonomy(records, settings, model=model, start=begun, reasons=update is not None, **asking)
+        space, changes = made.space, made.changes
     if out == "-":
         click.echo(space.to_yaml(), nl=False)
     else:
@@ -119,11 +170,70 @@ def command(
             raise ConfigError(f"{out}: can't be written: {error.strerror}; name another file with --out") from error
     for line in _lines(space, sizes):
         note(line)
-    blank = sum(not text.strip() for text in texts)
+    blank = sum(record.is_blank for record in records)
     aside = f"; {blank:,} without text were set aside" if blank else ""
-    note(f"{len(space.leaves)} labels for {len(texts) - blank:,} texts{aside}")
-    if out != "-":
+    note(f"{len(space.leaves)} labels for {len(records) - blank:,} texts{aside}")
+    if changes is not None:
+        note(f"What changed:\n{changes}")
+    if out == "-":
+        return
+    if changes is not None and update is not None:
+        changes.save(f"{out}.changes.json")
+        follow = f"--changes {out}.changes.json --out NEW_LABELS"
+        note(f"Written to {out}. Next: labelspace migrate LABELS DATA --space {out} {follow}")
+    else:
         note(f"Written to {out}. Next: labelspace label {data} --space {out} --out labels.jsonl")
+
+
+def _begun(model: str, method: str, start: str | None, update: str | None, candidates: int) -> LabelSpace | None:
+    """The labels to begin with.
+
+    Raises:
+        ConfigError: Options that don't go together.
+    """
+    from labelspace.cli.spaces import load_space
+    from labelspace.errors import ConfigError
+
+    given = [name for name, value in (("start", start), ("update", update)) if value is not None]
+    if len(given) == 2:
+        raise ConfigError("--start and --update both name the labels to begin with; give one")
+    if candidates > 1:
+        given.append("candidates")
+    if given and (model == "none" or method == "clusters"):
+        raise ConfigError(f"--{given[0]} is for a model that makes a taxonomy: name one with --model")
+    path = start or update
+    return None if path is None else load_space(path)
+
+
+def _clusters(
+    texts: list[str],
+    model: str,
+    told: dict[str, Any],
+    asking: dict[str, Any],
+    *,
+    max_labels: int | None,
+    cache: bool,
+) -> tuple[LabelSpace, dict[str, int]]:
+    """Clusters, named by a model where there is one; and how many texts each has."""
+    from labelspace.agents.cluster import discover_clusters
+    from labelspace.agents.naming import name_clusters
+    from labelspace.embed import cache_folder, load_embedder
+
+    namer: Any = name_clusters
+    if model != "none":
+        from labelspace.agents.naming_model import ModelNamer
+        from labelspace.agents.taxonomy import TaxonomySettings
+
+        namer = ModelNamer(model, TaxonomySettings(**told), **asking)
+    found = discover_clusters(
+        texts,
+        embedder=load_embedder(told["embedder"], cache=cache_folder() if cache else None),
+        max_labels=max_labels,
+        levels=told["levels"],
+        seed=told["seed"],
+        namer=namer,
+    )
+    return found.space, Counter(label for label in found.labels if label is not None)
 
 
 def _lines(space: LabelSpace, sizes: dict[str, int]) -> list[str]:

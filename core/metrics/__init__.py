@@ -1,7 +1,7 @@
 """Measures of labels against gold labels, each over plain sequences, and `evaluate`, which picks those that apply."""
 
 from labelspace.metrics.against import compare
-from labelspace.metrics.agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha
+from labelspace.metrics.agreement import agreement_of_runs, cohen_kappa, fleiss_kappa, kappa_by, krippendorff_alpha
 from labelspace.metrics.calibration import brier, expected_calibration_error, log_loss, multiclass_brier, reliability
 from labelspace.metrics.classification import (
     accuracy,
@@ -42,6 +42,7 @@ __all__ = [
     "Report",
     "accuracy",
     "accuracy_at_coverage",
+    "agreement_of_runs",
     "ami",
     "area_under_risk_coverage",
     "ari",
@@ -58,6 +59,7 @@ __all__ = [
     "hamming_loss",
     "hierarchical_f1",
     "inverse_purity",
+    "kappa_by",
     "krippendorff_alpha",
     "level_accuracy",
     "log_loss",

@@ -7,11 +7,13 @@ nothing to tell: where everybody always gave one and the same label.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Literal
+from itertools import combinations
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from labelspace.metrics.cells import FloatArray, encode, same_length
+from labelspace.metrics.clusters import ari, nmi
 
 Weights = Literal["linear", "quadratic"]
 
@@ -64,6 +66,52 @@ def fleiss_kappa(ratings: Sequence[Sequence[Hashable]]) -> float:
     share = counts.sum(0) / counts.sum()
     disagree = 1 - ((counts * (counts - 1)).sum(1) / (raters * (raters - 1))).mean()
     return _beyond_chance(float(disagree), float(1 - (share**2).sum()))
+
+
+class Kappa(NamedTuple):
+    """Agreement of two raters on some items."""
+
+    items: int
+    same: float
+    """Share of the items on which they say the same."""
+    kappa: float
+
+
+def kappa_by(
+    first: Sequence[Hashable], second: Sequence[Hashable], groups: Sequence[Hashable]
+) -> dict[Hashable, Kappa]:
+    """Cohen's kappa of two raters within each group of items: per language, per label; groups in order of size.
+
+    Args:
+        first: Labels by one rater.
+        second: Labels by the other, of the same items in the same order.
+        groups: What each item belongs to.
+    """
+    same_length(first, second)
+    same_length(first, groups)
+    places: dict[Hashable, list[int]] = {}
+    for place, group in enumerate(groups):
+        places.setdefault(group, []).append(place)
+    found = {}
+    for group, inside in sorted(places.items(), key=lambda item: (-len(item[1]), str(item[0]))):
+        one, two = [first[at] for at in inside], [second[at] for at in inside]
+        same = sum(a == b for a, b in zip(one, two, strict=True)) / len(inside)
+        found[group] = Kappa(len(inside), same, cohen_kappa(one, two))
+    return found
+
+
+def agreement_of_runs(runs: Sequence[Sequence[Hashable | None]]) -> tuple[float, float]:
+    """NMI and ARI between the labels that runs gave the same items, means over all pairs of runs.
+
+    The runs may use different names: what is compared is which items they put together.
+
+    Args:
+        runs: For each run the label of each item; None for none.
+    """
+    if len(runs) < 2:
+        raise ValueError("it takes two runs to agree")
+    pairs = [([str(name) for name in one], two) for one, two in combinations(runs, 2)]
+    return float(np.mean([nmi(*pair) for pair in pairs])), float(np.mean([ari(*pair) for pair in pairs]))
 
 
 def krippendorff_alpha(ratings: Sequence[Sequence[Hashable | None]]) -> float:

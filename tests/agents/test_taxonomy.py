@@ -15,6 +15,7 @@ from labelspace.agents.taxonomy_batches import batches_by_size, even_batches, is
 from labelspace.errors import ConfigError, DataError, ModelError
 from labelspace.llm import Request, ScriptedLLM
 from labelspace.llm.request import CallFailed
+from labelspace.space import LabelSpace
 
 TEXTS = [f"text {n} about {'cats' if n % 2 else 'dogs'}" for n in range(10)]
 
@@ -39,6 +40,7 @@ def step_of(request: Request) -> str:
         "You improve taxonomies": "update",
         "You are the last": "review",
         "You arrange the labels": "group",
+        "You compare taxonomies": "choose",
     }
     return next(step for start, step in starts.items() if system.startswith(start))
 
@@ -364,3 +366,206 @@ def test_over_a_real_connection(chat_server: Callable[..., str], tmp_path: Path)
     assert served[0]["response_format"]["json_schema"]["schema"]["required"] == ["labels"]
     assert discover(TEXTS, model=address, journal=journal) == first
     assert len(served) == 2
+
+
+# -- candidates, early stopping, starting from labels ----------------------------------------------
+
+
+def test_candidates_see_other_orders_and_votes_on_held_out_texts_choose() -> None:
+    made = iter(["Cats", "Felines", "Pets"])
+
+    def answer(request: Request) -> str:
+        step = step_of(request)
+        if step == "generate":
+            return taxonomy(named(next(made), documents=[1]), DOGS)
+        if step == "review":
+            name = request.messages[1]["content"].split('"name": "')[1].split('"')[0]
+            return judgement(named(name), named("Dogs"), score=90)
+        tables = request.messages[1]["content"].split("</taxonomy ")
+        best = next(place for place, table in enumerate(tables, start=1) if "Felines" in table)
+        return json.dumps({"explanation": "Names the animal.", "best": best})
+
+    model = ScriptedLLM(answer)
+    texts = [f"text {n}" for n in range(30)]
+    use = settings(candidates=3, held_out=0.2, vote_batch=3, votes=3, seed=5)
+    made_of = make_taxonomy(texts, use, model=model)
+    assert made_of.space.names == ("Felines", "Dogs")
+    asked = [step_of(request) for request in model.requests]
+    assert asked.count("choose") == 6, "two batches of three, three times each"
+    generates = [request for request in model.requests if step_of(request) == "generate"]
+    assert [request.seed for request in generates] == [5, 6, 7]
+    orders = [shuffled(request) for request in generates]
+    assert len({tuple(order) for order in orders}) == 3
+    assert len({frozenset(order) for order in orders}) == 1
+    held_out = {text for request in model.requests if step_of(request) == "choose" for text in shuffled(request)}
+    assert len(held_out) == 6
+    assert held_out.isdisjoint(orders[0])
+    choices = [request.messages[1]["content"] for request in model.requests if step_of(request) == "choose"]
+    firsts = [content.split('"name": "')[1].split('"')[0] for content in choices[:3]]
+    assert sorted(firsts) == ["Cats", "Felines", "Pets"], "each stands first once"
+    vote = made_of.steps[-1]
+    assert (vote.what, vote.score, vote.candidate, vote.explanation) == ("choose", 1.0, 1, "Names the animal.")
+
+
+def test_few_texts_are_voted_on_themselves() -> None:
+    script = Script(
+        generate=[taxonomy(CATS), taxonomy(DOGS)],
+        review=[judgement(named("Cats")), judgement(named("Dogs"))],
+        choose='{"explanation": "", "best": "Taxonomy 2"}',
+    )
+    made = make_taxonomy(["a", "b", "c"], settings(candidates=2, votes=1), model=script.model)
+    assert sorted(shuffled(script.model.requests[-1])) == ["a", "b", "c"]
+    assert len(made.space.names) == 1
+
+
+@pytest.mark.parametrize("vote", ["no", '{"best": 0}', '{"best": 3}', '{"best": "both"}'])
+def test_votes_that_cannot_be_read_leave_the_first(vote: str, capsys: pytest.CaptureFixture[str]) -> None:
+    script = Script(generate=[taxonomy(CATS), taxonomy(DOGS)], review="no", choose=vote)
+    made = make_taxonomy(TEXTS, settings(candidates=2, retries=1, votes=1), model=script.model)
+    assert made.space.names == ("Cats",)
+    assert script.asked.count("choose") == 2
+    assert script.model.requests[-1].temperature == 0.1
+    assert "no vote could be read" in capsys.readouterr().err
+
+
+def test_a_candidate_that_fails_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    model = ScriptedLLM(
+        lambda request: "no" if request.seed == 0 else (taxonomy(DOGS) if step_of(request) == "generate" else "no")
+    )
+    made = make_taxonomy(TEXTS, settings(candidates=2, retries=0), model=model)
+    assert made.space.names == ("Dogs",)
+    assert "only one of 2 candidates" in capsys.readouterr().err
+    with pytest.raises(ModelError, match="no usable taxonomy in 1 tries"):
+        make_taxonomy(TEXTS, settings(candidates=2, retries=0), model=ScriptedLLM(lambda _: "no"))
+
+
+def test_batches_that_change_nothing_end_the_reading(capsys: pytest.CaptureFixture[str]) -> None:
+    script = Script(generate=taxonomy(CATS, DOGS), update=judgement(CATS, DOGS), review=REVIEWED)
+    make_taxonomy(TEXTS, settings(batch_size=1, patience=3), model=script.model)
+    assert script.asked == ["generate", "update", "update", "update", "review"]
+    assert "3 batches in a row changed nothing, so the last 6 documents are not read" in capsys.readouterr().err
+    script = Script(generate=taxonomy(CATS, DOGS), update=judgement(CATS, DOGS), review=REVIEWED)
+    make_taxonomy(TEXTS, settings(batch_size=1, patience=0), model=script.model)
+    assert script.asked.count("update") == 9
+
+
+SPACE = LabelSpace.from_data(
+    {
+        "name": "pets",
+        "other": "else",
+        "labels": [
+            {"name": "Furry", "description": "Animals with fur."},
+            {"name": "Cats", "description": "All about cats.", "parent": "Furry", "examples": ["meow"]},
+            {"name": "Dogs", "description": "All about dogs.", "parent": "Furry", "instructions": "Not wolves."},
+            {"name": "Scaly", "description": "Animals with scales."},
+            {"name": "Fish", "description": "All about fish.", "parent": "Scaly"},
+        ],
+    }
+)
+
+
+def test_it_starts_from_labels_that_a_user_wrote() -> None:
+    flat = LabelSpace.of(["Cats", "Dogs"])
+    script = Script(update=judgement(named("Cats", documents=[1]), named("Dogs"), named("Mice")), review="no")
+    made = make_taxonomy(TEXTS, settings(retries=0), model=script.model, start=flat)
+    assert script.asked == ["update", "review"]
+    assert made.space.names == ("Cats", "Dogs", "Mice")
+    assert made.space.other == "Other"
+    assert "People use this taxonomy already" not in script.model.requests[0].messages[0]["content"]
+
+
+def test_an_update_gives_reasons_and_leaves_alone_what_does_not_change() -> None:
+    same = {"why": "", "recheck": False}
+    reply = json.dumps(
+        {
+            "score": 60, "explanation": "e", "suggestions": "s",
+            "labels": [
+                named("Cats", **{"from": ["Cats"]}, documents=[2], **same),
+                named("Dogs", **{"from": ["Dogs"]}, **same),
+                named("Wolves", **{"from": ["Dogs"]}, why="Texts 3 and 4 are about wolves.", recheck=True),
+                named("Sharks", **{"from": ["Fish"]}, why="All fish are sharks."),
+            ],
+            "dropped": [],
+        }
+    )  # fmt: skip
+    script = Script(update=reply)
+    made = make_taxonomy(TEXTS, settings(), model=script.model, start=SPACE, reasons=True)
+    assert script.asked == ["update"], "no review, and all labels have their group already"
+    assert "People use this taxonomy already" in script.model.requests[0].messages[0]["content"]
+    assert script.model.requests[0].schema["required"][-1] == "dropped"
+    space = made.space
+    assert (space.name, space.other) == ("pets", "else")
+    assert space["Cats"] == SPACE["Cats"]
+    assert space["Dogs"] == SPACE["Dogs"]
+    assert [(name, space[name].parent) for name in space.leaves] == [
+        ("Cats", "Furry"),
+        ("Dogs", "Furry"),
+        ("Wolves", "Furry"),
+        ("Sharks", "Scaly"),
+    ]
+    assert str(made.changes).splitlines() == [
+        "~ Dogs -> Dogs + Wolves: split (asked again)",
+        "    Texts 3 and 4 are about wolves.",
+        "~ Fish -> Sharks: renamed",
+        "    All fish are sharks.",
+    ]
+
+
+def test_a_new_label_without_a_group_has_them_grouped_with_those_there_are() -> None:
+    birds = named("Birds", **{"from": []}, why="Text 1 is about a bird.")
+    script = Script(
+        update=json.dumps(
+            {
+                "score": 60, "explanation": "", "suggestions": "", "dropped": [],
+                "labels": [*(named(name, **{"from": [name]}) for name in ("Cats", "Dogs", "Fish")), birds],
+            }
+        ),
+        group=json.dumps(
+            {"groups": [named("Furry", labels=["Cats", "Dogs"]), named("Scaly", labels=["Fish"]),
+                        named("Feathered", labels=["Birds"])]}
+        ),
+    )  # fmt: skip
+    made = make_taxonomy(TEXTS, settings(), model=script.model, start=SPACE, reasons=True)
+    assert (
+        '{"name": "Scaly", "description": "Animals with scales.", "labels": ["Fish"]}'
+        in (script.model.requests[1].messages[1]["content"])
+    )
+    assert [(name, made.space[name].parent) for name in made.space.leaves] == [
+        ("Cats", "Furry"),
+        ("Dogs", "Furry"),
+        ("Fish", "Scaly"),
+        ("Birds", "Feathered"),
+    ]
+    assert str(made.changes).startswith("+ Birds: added")
+    script.replies["group"] = ["no"]
+    made = make_taxonomy(TEXTS, settings(retries=0), model=script.model, start=SPACE, reasons=True)
+    assert [made.space[name].parent for name in made.space.leaves] == ["Furry", "Furry", "Scaly", None]
+
+
+def test_what_cannot_be_started_from_is_refused() -> None:
+    deep = LabelSpace.from_data({"labels": ["a", {"name": "b", "parent": "a"}, {"name": "c", "parent": "b"}]})
+    with pytest.raises(ConfigError, match="more than two levels"):
+        make_taxonomy(TEXTS, model=ScriptedLLM([]), start=deep)
+    with pytest.raises(ConfigError, match="has 3 labels, and max_labels is 2"):
+        make_taxonomy(TEXTS, settings(max_labels=2), model=ScriptedLLM([]), start=SPACE)
+    with pytest.raises(ConfigError, match="leave out start"):
+        discover(TEXTS, start=SPACE)
+
+
+def test_summaries_may_be_asked_for_without_quotations() -> None:
+    text = "one two three four five six seven eight nine ten " * 10
+    script = Script(
+        summarize=[
+            json.dumps(
+                {"summaries": [{"document": 1, "summary": "It says two three four five six seven eight nine."}]}
+            ),
+            json.dumps({"summaries": [{"document": 1, "summary": "It counts."}]}),
+        ],
+        generate=taxonomy(CATS, DOGS),
+        review=REVIEWED,
+    )
+    make_taxonomy(["a", "b", text], settings(own_words=True), model=script.model)
+    assert script.asked == ["summarize", "summarize", "generate", "review"]
+    assert "Use your own words" in script.model.requests[0].messages[0]["content"]
+    assert "repeats 'two three four five six seven eight nine'" in script.model.requests[1].messages[-1]["content"]
+    assert "It counts." in shuffled(script.model.requests[2])

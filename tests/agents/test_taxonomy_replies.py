@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from labelspace.agents.taxonomy_checks import Draft, Limits
+from labelspace.agents.taxonomy_language import foreign
 from labelspace.agents.taxonomy_replies import (
+    quotation,
+    read_choice,
     read_groups,
     read_judgement,
     read_summaries,
@@ -164,3 +167,127 @@ def test_summaries_that_are_missing_are_sent_back(entries: Any, problem: str) ->
     with pytest.raises(ReplyError) as caught:
         read_summaries(json.dumps({"summaries": entries}), 2, 5)
     assert problem in str(caught.value)
+
+
+# -- overlaps, language, quotations, votes, reasons ------------------------------------------------
+
+WIDE = Limits(max_labels=30, name_words=5, description_words=40, other="Other", language="English")
+
+
+def reply(*labels: dict[str, Any], **more: Any) -> str:
+    return json.dumps({"score": 50, "explanation": "", "suggestions": "", "labels": labels, **more})
+
+
+@pytest.mark.parametrize(
+    ("labels", "problem"),
+    [
+        (
+            (one("Refund request"), one("Requests of refunds", "Money.")),
+            "'Refund request' and 'Requests of refunds' mean",
+        ),
+        ((one("Tax policies"), one("Policy tax", "Money.")), "mean the same"),
+        (
+            (
+                one("Billing", "Wrong charges, invoices, payments and bills of customers."),
+                one("Invoices", "Bills, invoices, wrong payments, charges of a customer."),
+            ),
+            "'Billing' and 'Invoices' have the same description: merge them or draw a line",
+        ),
+    ],
+)
+def test_labels_that_overlap_are_sent_back(labels: tuple[dict[str, Any], ...], problem: str) -> None:
+    with pytest.raises(ReplyError, match=problem):
+        read_taxonomy(reply(*labels), WIDE)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        (one("Transfer to account"), one("Transfer from account", "Money leaves.")),
+        (one("Card works"), one("Card not working", "It fails.")),
+        (one("Alarms", "Set, change, cancel or list alarms."), one("Timers", "Set, change, cancel or list timers.")),
+        (one("Cats", "About."), one("Dogs", "About.")),
+    ],
+)
+def test_labels_that_are_only_alike_pass(labels: tuple[dict[str, Any], ...]) -> None:
+    assert len(read_taxonomy(reply(*labels), WIDE)) == 2
+
+
+GERMAN = [
+    one("Rückerstattung", "Der Kunde will das Geld für eine Bestellung zurück und nicht mehr auf die Ware warten."),
+    one("Lieferung", "Die Ware ist nicht da, oder der Kunde fragt, wo sie ist und wann sie mit der Post kommt."),
+]
+
+
+def test_a_taxonomy_in_another_language_is_sent_back() -> None:
+    with pytest.raises(ReplyError, match="must be in English, and these are in German"):
+        read_taxonomy(reply(*GERMAN), WIDE)
+    assert len(read_taxonomy(reply(*GERMAN), Limits(9, 5, 40, language="German"))) == 2
+    assert len(read_taxonomy(reply(*GERMAN), Limits(9, 5, 40, language="Klingon"))) == 2
+    assert len(read_taxonomy(reply(*GERMAN), Limits(9, 5, 40))) == 2
+
+
+@pytest.mark.parametrize(
+    ("texts", "language", "found"),
+    [
+        (["退款", "客户想要退款"], "English", "another script"),
+        (["退款", "客户想要退款"], "Chinese", None),
+        (["Refund", "The customer wants the money back."], "Chinese", "Latin letters"),
+        (["Возврат", "Клиент хочет вернуть деньги"], "Russian", None),
+        (["Refund of iPhone", "Apple Pay, Visa, Mastercard"], "English", None),
+        (["Remboursement", "Le client veut que les frais de la carte lui soient rendus, et pas dans un mois."],
+         "English", "French"),
+        (["Remboursement", "Le client veut que les frais de la carte lui soient rendus."], "French", None),
+        ([], "English", None),
+    ],
+)  # fmt: skip
+def test_only_what_is_plainly_another_language_counts(texts: list[str], language: str, found: str | None) -> None:
+    assert foreign(texts, language) == found
+
+
+def test_quotations_are_found_over_case_and_signs() -> None:
+    document = "The Senate, and the House: amend title IV of the act to give loans."
+    assert quotation("It would AMEND Title-IV of the act to give more", document) == "amend title iv of the act to give"
+    assert quotation("It would amend Title IV of the act for loans", document) == ""
+    assert quotation("short", document) == quotation(document, "short") == ""
+
+
+@pytest.mark.parametrize(("best", "place"), [(2, 1), ("1", 0), ("Taxonomy 3", 2), ("#2", 1)])
+def test_a_vote_is_read(best: Any, place: int) -> None:
+    assert read_choice(json.dumps({"explanation": " So  it is. ", "best": best}), 3) == (place, "So it is.")
+
+
+@pytest.mark.parametrize("best", [0, 4, "none", "1 or 2", None, 1.5, [1]])
+def test_a_vote_for_nothing_is_sent_back(best: Any) -> None:
+    with pytest.raises(ReplyError, match=r"number of a taxonomy, from 1 to 3"):
+        read_choice(json.dumps({"best": best}), 3)
+
+
+KNOWN = (Draft("Cats", "About cats."), Draft("Dogs", "About dogs."), Draft("Fish", "About fish."))
+
+
+def test_reasons_are_wanted_for_what_changes_and_for_nothing_else() -> None:
+    cats, dogs, fish = (one(draft.name, draft.description, **{"from": [draft.name]}) for draft in KNOWN)
+    assert [draft.why for draft in read_judgement(reply(cats, dogs, fish), WIDE, known=KNOWN).labels] == ["", "", ""]
+    changed = one("Dogs", "About dogs and wolves.", **{"from": ["Dogs"]}, recheck=True)
+    for labels, name in (
+        ((cats, changed, fish), "Dogs"),
+        ((cats, dogs, fish, one("Mice", "About mice.")), "Mice"),
+        ((cats, dogs, one("Sharks", "About sharks.", **{"from": ["Fish"]})), "Sharks"),
+        ((one("Cats", "About cats.", **{"from": ["Cats", "Fish"]}), dogs), "Cats"),
+    ):
+        with pytest.raises(ReplyError, match=f'{name!r} is new or changed and needs a "why"'):
+            read_judgement(reply(*labels), WIDE, known=KNOWN)
+    judged = read_judgement(reply(cats, {**changed, "why": "Wolves."}, fish), WIDE, known=KNOWN)
+    assert (judged.labels[1].why, judged.labels[1].recheck, judged.labels[0].recheck) == ("Wolves.", True, False)
+
+
+def test_a_label_is_dropped_only_with_a_reason() -> None:
+    cats, dogs = (one(draft.name, draft.description, **{"from": [draft.name]}) for draft in KNOWN[:2])
+    for dropped in ([], [{"name": "Fish", "why": ""}], [{"name": "Sharks", "why": "None."}]):
+        with pytest.raises(ReplyError, match="'Fish' is gone without a reason"):
+            read_judgement(reply(cats, dogs, dropped=dropped), WIDE, known=KNOWN)
+    judged = read_judgement(reply(cats, dogs, dropped=[{"name": "fish", "why": "No text."}]), WIDE, known=KNOWN)
+    assert judged.dropped == (("Fish", "No text."),)
+    with pytest.raises(ReplyError, match='"dropped" must be a list'):
+        read_judgement(reply(cats, dogs, dropped="Fish"), WIDE, known=KNOWN)

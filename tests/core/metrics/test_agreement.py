@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from labelspace.metrics import cohen_kappa, fleiss_kappa, krippendorff_alpha
+from labelspace.metrics import agreement_of_runs, ari, cohen_kappa, fleiss_kappa, kappa_by, krippendorff_alpha, nmi
 
 
 @pytest.mark.parametrize("weights", [None, "linear", "quadratic"])
@@ -78,3 +78,23 @@ def test_krippendorff_at_its_ends():
     assert math.isnan(krippendorff_alpha([["a", "a"], ["a", "a"]]))
     with pytest.raises(ValueError, match="no item has two labels"):
         krippendorff_alpha([["a", None], [None, None]])
+
+
+def test_kappa_within_groups() -> None:
+    one, two = list("aabbaabb"), list("aabbabab")
+    found = kappa_by(one, two, list("xxxxyyyy"))
+    assert list(found) == ["x", "y"]
+    assert found["x"] == (4, 1.0, 1.0)
+    assert found["y"] == (4, 0.5, cohen_kappa(one[4:], two[4:]))
+    assert list(kappa_by(one, two, list("xyyyyyyy"))) == ["y", "x"]
+    with pytest.raises(ValueError, match="same rows"):
+        kappa_by(one, two, ["x"])
+
+
+def test_agreement_of_runs_is_over_all_pairs_whatever_the_names() -> None:
+    one, two, three = list("aabb"), list("yyxx"), ["p", "q", "p", None]
+    assert agreement_of_runs([one, two]) == (1.0, 1.0)
+    expected = [np.mean([measure(one, two), measure(one, three), measure(two, three)]) for measure in (nmi, ari)]
+    assert agreement_of_runs([one, two, three]) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="two runs"):
+        agreement_of_runs([one])

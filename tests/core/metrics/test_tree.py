@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from labelspace import Label, LabelSpace
-from labelspace.metrics import accuracy, hierarchical_f1, level_accuracy, mean_tree_distance, micro_f1
+from labelspace.metrics import (
+    accuracy,
+    hierarchical_f1,
+    level_accuracy,
+    matched_tree_distance,
+    mean_tree_distance,
+    micro_f1,
+)
 
 SPACE = LabelSpace(
     labels=(
@@ -68,3 +75,26 @@ def test_distance_is_that_of_the_space_and_flat_measures_are_those_of_a_flat_spa
     flat = LabelSpace.of(SPACE.names)
     assert hierarchical_f1(gold, predicted, space=flat).f1 == pytest.approx(micro_f1(gold, predicted))
     assert level_accuracy(gold, predicted, space=flat) == pytest.approx([accuracy(gold, predicted)])
+
+
+@pytest.mark.parametrize(
+    ("gold", "clusters", "apart"),
+    [
+        (["track", "cancel"], ["x", "y"], 0),
+        # A cluster of a whole branch stands for its root: one edge to each leaf; either leaf would do as well.
+        (["track", "cancel"], ["x", "x"], 1),
+        (["track", "cancel", "orders"], ["x", "x", "x"], 2 / 3),
+        # Most rows decide: three at "track", and one that is two edges away.
+        (["track", "track", "track", "cancel"], ["x"] * 4, 2 / 4),
+        (["track", "refund late"], ["x", "x"], (2 + 3) / 2),
+        # A row without a cluster stands at the common root.
+        (["track", "refund late", "spam"], [None, None, "x"], (2 + 3 + 0) / 3),
+        (["unheard of", "spam"], ["x", "x"], 1),
+    ],
+)
+def test_a_cluster_stands_for_the_nearest_node(gold, clusters, apart):
+    assert matched_tree_distance(gold, clusters, space=SPACE) == pytest.approx(apart)
+
+
+def test_no_rows_have_no_distance():
+    assert math.isnan(matched_tree_distance([], [], space=SPACE))
