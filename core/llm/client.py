@@ -272,7 +272,7 @@ class HTTPModel:
     def _redacted(self, text: str) -> str:
         if self._key:
             text = text.replace(self._key, "***")
-        return re.sub(r"\b(sk|key|Bearer)[- ][\w*-]{8,}", r"\1-***", text)
+        return re.sub(r"\b(sk-|key-|Bearer )[\w*-]{8,}", r"\1***", text)
 
     def _redacted_bytes(self, content: bytes) -> bytes:
         return self._redacted(content[:10_000].decode("utf-8", "replace")).encode()

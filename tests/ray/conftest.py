@@ -62,7 +62,7 @@ class Judge:
             writer.close()
 
     def _answer(self, body: dict) -> dict:
-        text = body["messages"][-1]["content"].split("\n")[1]
+        text = next(one for one in body["messages"] if one["role"] == "user")["content"].split("\n")[1]
         self.asked[text] += 1
         message = {"role": "assistant", "content": json.dumps({"choice": text.split()[0]})}
         usage = {"prompt_tokens": 20, "completion_tokens": 2}

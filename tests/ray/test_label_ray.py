@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from labelspace.cli import main
-from labelspace.data import write_rows
+from labelspace.data import read_predictions, write_rows
 from labelspace.space import LabelSpace
 
 pytestmark = [
@@ -161,6 +161,45 @@ def test_a_budget_holds_for_all_workers_together_and_the_same_command_goes_on(ju
     _, said = process.communicate(timeout=180)
     assert process.returncode == 0, said
     assert (tmp_path / "labels.jsonl").read_bytes() == alone(tmp_path, judge.url)
+
+
+def test_too_many_failed_rows_stop_all_workers_and_the_same_command_goes_on(judge: Any, tmp_path: Path) -> None:
+    write_rows(
+        tmp_path / "texts.parquet",
+        ({"id": f"r{n}", "text": f"{'purple' if n % 3 == 2 else 'red'} thing {n}"} for n in range(600)),
+    )
+    ray = ("--engine", "ray", "--workers", "2", "--partition-rows", "60")
+    process = start(*arguments(tmp_path, judge.url, "labels.jsonl", *ray, "--max-errors", "10"))
+    _, said = process.communicate(timeout=180)
+    assert process.returncode == 3, said
+    assert "Stopped early: more than 10 rows failed (max_errors)" in said
+    rows = [json.loads(line) for line in (tmp_path / "labels.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in rows] == [f"r{n}" for n in range(600)]
+    unread = [row for row in rows if row["status"] == "failed" and not row["reason"].startswith("not asked: ")]
+    # Each of the two workers that label at once may bear ten, and has so many in flight.
+    assert 10 < len(unread) <= 2 * (11 + FLIGHT)
+    assert {row["raw"] for row in unread} == {"purple"}
+    assert judge.asked.total() < 600
+
+    process = start(*arguments(tmp_path, judge.url, "labels.jsonl", *ray))
+    _, said = process.communicate(timeout=180)
+    assert process.returncode == 3, said
+    with pytest.raises(SystemExit):
+        main(arguments(tmp_path, judge.url, "alone.jsonl"))
+    assert (tmp_path / "labels.jsonl").read_bytes() == (tmp_path / "alone.jsonl").read_bytes()
+
+
+def test_parquet_comes_out_as_from_one_process(judge: Any, tmp_path: Path) -> None:
+    texts(tmp_path / "texts.parquet", 200)
+    ray = ("--engine", "ray", "--workers", "2", "--partition-rows", "50")
+    process = start(*arguments(tmp_path, judge.url, "labels.parquet", *ray))
+    _, said = process.communicate(timeout=180)
+    assert process.returncode == 0, said
+    with pytest.raises(SystemExit):
+        main(arguments(tmp_path, judge.url, "alone.parquet"))
+    one, other = (list(read_predictions(tmp_path / name)) for name in ("labels.parquet", "alone.parquet"))
+    assert one == other
+    assert len(one) == 200
 
 
 def test_options_that_do_not_go_with_ray(tmp_path: Path, judge: Any) -> None:
