@@ -29,7 +29,7 @@ class Task:
     """Labelled records to calibrate on, and to test instructions on."""
     test: list[Record]
     ways: Mapping[str, Mapping[str, Any]]
-    """Settings of the labeler by the title of a row; each row is compared with the first."""
+    """Settings of the labeler by the title of a row; `beside` is the row that it is compared with."""
     written: Mapping[str, int]
     """How instructions are written: labels together, and examples of each."""
     target: float
@@ -58,6 +58,7 @@ def read(data: Path, name: str, split: str) -> list[Record]:
     return [replace(record, id=f"{split}-{at}") for at, record in enumerate(read_records(path))]
 
 
+ALL = "all labels, 10 texts a request"
 TEN: Mapping[str, Any] = {"batch_documents": 10, "confidence": "verbal"}
 TWELVE: Mapping[str, Any] = {"candidates": 12, "confidence": "verbal"}
 
@@ -77,10 +78,15 @@ def clinc150(data: Path, seed: int) -> Task:
         sample(read(data, "clinc150", "dev"), 100, seed),
         sample(read(data, "clinc150", "test"), 300, seed),
         {
-            "all 150 labels, 10 texts a request": TEN,
-            "12 candidates, 1 text a request": TWELVE,
-            "12 candidates by examples, 5 shown": {**TWELVE, "labelled": five_each, "shots": 5},
-            "12 candidates and instructions": {**TWELVE, "instructions": True},
+            ALL: TEN,
+            "12 candidates, 1 text a request": {**TWELVE, "beside": ALL},
+            "12 candidates by examples, 5 shown": {
+                **TWELVE,
+                "labelled": five_each,
+                "shots": 5,
+                "beside": "12 candidates, 1 text a request",
+            },
+            "with instructions": {**TEN, "instructions": True, "beside": ALL},
         },
         {"together": 10, "each": 5},
         0.98,
@@ -97,10 +103,9 @@ def goemotions(data: Path, seed: int) -> Task:
         sample(read(data, "goemotions", "dev"), 200, seed),
         sample(read(data, "goemotions", "test"), 300, seed),
         {
-            "28 labels, 10 texts a request": TEN,
-            "and 20 examples": {**TEN, "labelled": pool, "shots": 20},
-            "and instructions": {**TEN, "instructions": True},
-            "and three orders of the labels": {**TEN, "permutations": 3},
+            ALL: TEN,
+            "with 20 examples": {**TEN, "labelled": pool, "shots": 20, "beside": ALL},
+            "with instructions": {**TEN, "instructions": True, "beside": ALL},
         },
         {"together": 7, "each": 10},
         0.7,
@@ -117,9 +122,9 @@ def trec(data: Path, seed: int) -> Task:
         questions[300:],
         sample(read(data, "trec", "test"), 300, seed),
         {
-            "6 labels, 10 texts a request": TEN,
-            "and 20 examples": {**TEN, "labelled": questions[:300], "shots": 20},
-            "and instructions": {**TEN, "instructions": True},
+            ALL: TEN,
+            "with 20 examples": {**TEN, "labelled": questions[:300], "shots": 20, "beside": ALL},
+            "with instructions": {**TEN, "instructions": True, "beside": ALL},
         },
         {"together": 7, "each": 10},
         0.99,

@@ -87,10 +87,14 @@ class Asker:
             journal=config.journal,
             concurrency=config.concurrency,
             seed=config.seed,
+            set_aside=True,
             **how,
         )
         made = list(labeler.predict(list(records)))
-        if lacking := [one for one in made if one.status == "failed" and "the cassette has no" in str(one.reason)]:
+        lacking = [
+            one for one in made if one.status == "failed" and ("cassette" in (one.reason or "") or labeler.stopped)
+        ]
+        if lacking and config.model is None:
             raise DataError(
                 f"lacks the replies to {len(lacking)} of {len(made)} records", path=str(config.cassette),
                 advice="prompts, data or embeddings differ from those that were recorded; name a model",
@@ -127,36 +131,35 @@ def main(config: LabelLlmConfig) -> dict[str, dict[str, float]]:
 def report(task: Task, asker: Asker) -> dict[str, float]:
     """The rows of one task."""
     gold = [record.labels or () for record in task.test]
-    first: list[Any] = []
+    answers: dict[str, list[Any]] = {}
     found: dict[str, float] = {}
     for title, settings in task.ways.items():
-        space, how = task.space, {key: value for key, value in settings.items() if key != "instructions"}
+        space, how = (
+            task.space,
+            {key: value for key, value in settings.items() if key not in ("instructions", "beside")},
+        )
         if "instructions" in settings:
             space = asker.instruct(task)
             evidence, used = compare(task.space, space, task.dev, partial(asker.predictions, how=how))
             click.echo(f"  instructions: {say(evidence)}; {'used' if used else 'not used'}")
-            if task.name == "clinc150" and not used:
-                continue
         made, recall = asker.label(space, task.test, how)
-        answers = [one.labels if one.status == "ok" else None for one in made]
-        first = first or answers
-        found[title] = show(title, task, gold, answers, first)
+        answers[title] = [one.labels if one.status == "ok" else None for one in made]
+        found[title] = show(title, task, gold, answers[title], answers.get(settings.get("beside", "")))
         if recall is not None:
             click.echo(f"      the gold label is a candidate for {recall['labels_held'] / recall['labels']:.2%}")
-        if "permutations" not in settings:
-            trust(task, made, asker.predictions(space, task.dev, how))
+        trust(task, made, asker.predictions(space, task.dev, how))
     return found
 
 
-def show(title: str, task: Task, gold: list[Any], answers: list[Any], first: list[Any]) -> float:
-    """One row: the measure, its interval, and the paired difference from the first row."""
+def show(title: str, task: Task, gold: list[Any], answers: list[Any], beside: list[Any] | None) -> float:
+    """One row: the measure, its interval, and the paired difference from another row."""
     cells = group(gold, answers)
     score = MEASURES[task.measure]
     value = float(score(cells, cells.rows[None].astype(np.float64))[0])
     low, high = percentile_interval(bootstrap(cells.rows, lambda drawn: score(cells, drawn), resamples=RESAMPLES))
     line = f"  {title:38} {value:6.2%} ({low:.2%} to {high:.2%})"
-    if answers is not first:
-        gain = paired_bootstrap(gold, answers, first, measure=task.measure, resamples=RESAMPLES)
+    if beside is not None:
+        gain = paired_bootstrap(gold, answers, beside, measure=task.measure, resamples=RESAMPLES)
         line += f"  {points(gain)}"
     click.echo(line)
     return value
