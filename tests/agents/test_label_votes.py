@@ -346,3 +346,32 @@ def test_what_is_asked_is_counted_before(how: Any, calls: int) -> None:
     model = ScriptedLLM([])
     assert Labeler(SPACE, model=model, **how).estimate([f"text {n}" for n in range(5)]).calls == calls
     assert model.requests == []
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--candidates", "3"], "--candidates is for a model"),
+        (["--descend"], "--descend is for a model"),
+        (["--samples", "3"], "--samples is for a model"),
+        (["--model", "none", "--model", "http://127.0.0.1:9/v1#x"], "--model none is no model"),
+        (["--model", "http://127.0.0.1:9/v1#x", "--model", "hf:y", "--engine", "ray"], "one model directly"),
+        (["--model", "http://127.0.0.1:9/v1#x", "--instructions", "none.yaml"], "can't be read as instructions"),
+    ],
+)
+def test_options_that_do_not_go_together(more: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        main(["label", "sample:support", "--space", "sample:support", "--out", "-", *more])
+    assert done.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_embeddings_that_are_not_kept(tmp_path: Path, chat_server: Callable[..., str]) -> None:
+    address = chat_server(lambda body: json.dumps({"choice": "red"}))
+    write_rows(tmp_path / "texts.jsonl", [{"id": "1", "text": "red rose", "label": "red"}])
+    SPACE.save(tmp_path / "space.yaml")
+    arguments = ["label", str(tmp_path / "texts.jsonl"), "--space", str(tmp_path / "space.yaml"), "--no-cache"]
+    with pytest.raises(SystemExit) as done:
+        main([*arguments, "--out", str(tmp_path / "o.jsonl"), "--model", f"{address}#tiny", "--candidates", "2",
+              "--examples", str(tmp_path / "texts.jsonl"), "--dry-run"])  # fmt: skip
+    assert not done.value.code
