@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,30 @@ class TokenAudit:
     quality: NDArray[np.float64]
     score: str
     report: TokenReport
+
+    def against(self, truth: Mapping[str, tuple[str, ...]]) -> str:
+        """Say precision and recall of the flags by the true tags of texts, by id.
+
+        Raises:
+            DataError: A text has another number of tags there.
+        """
+        flagged, wrong, hit = 0, 0, 0
+        for at, record in enumerate(self.records):
+            if (right := truth.get(record.id)) is None:
+                continue
+            if len(right) != len(record.tags or ()):
+                raise DataError(f"text {record.id!r} has {len(record.tags or ())} tags, but {len(right)} true ones")
+            differs = np.array([one != other for one, other in zip(record.tags or (), right, strict=True)], bool)
+            flags = self.flags[self.starts[at] : self.starts[at + 1]]
+            flagged += int(flags.sum())
+            wrong += int(differs.sum())
+            hit += int((flags & differs).sum())
+        if not wrong or not flagged:
+            return f"{wrong} tags are wrong and {flagged} are flagged"
+        return (
+            f"{wrong} tags are wrong; precision of the flags {hit / flagged:.1%} ({hit} of {flagged}), "
+            f"recall {hit / wrong:.1%}"
+        )
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Evidence by text, the one with the most suspicious token first."""

@@ -149,7 +149,11 @@ def audit_data(
     if any(record.tags is not None for record in records):
         from labelspace.cli.audit_tokens import audit_tags
 
-        audit_tags(records, name=name, out=out, signals=signals, filter_by=filter_by, score=score, seed=seed)
+        if judges.models or calibrate:
+            raise ConfigError("tags are audited without --model and --calibrate")
+        audit_tags(
+            records, name=name, out=out, signals=signals, filter_by=filter_by, score=score, truth=truth, seed=seed
+        )
         return
     annotations = signals.read_annotations(records)
     if known is None:
@@ -175,7 +179,7 @@ def audit_data(
     if truth is not None:
         from labelspace.agents.audit.against import against_truth, calibrated_by
 
-        right = {one.id: one.labels or () for one in read_records(truth, needs_text=False)}
+        right = {one.id: one.labels for one in read_records(truth, needs_text=False) if one.labels is not None}
         note(f"by {truth}: {against_truth(found, right, tolerance=tolerance or 0)}")
         if calibrate:
             chances, said = calibrated_by(found, right, tolerance=tolerance or 0)

@@ -129,6 +129,8 @@ class Judges:
                 journal=out / "journal.sqlite",
                 engine={"progress": True},
             )
+            if missing := len(chosen) - len(said.by_id()):
+                note(f"the judges gave no answer that can be read for {missing:,} of {len(chosen):,} records")
             bins = [part.model_dump(exclude_none=True) for part in by_confidence(said.mean)]
             data = {"judges": list(said.judges), "disagreement_by_confidence": bins}
             (out / "judges.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")

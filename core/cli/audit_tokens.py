@@ -16,12 +16,20 @@ if TYPE_CHECKING:
 
 
 def audit_tags(
-    records: Sequence[Record], *, name: str, out: Path, signals: Signals, filter_by: Any, score: Any, seed: int
+    records: Sequence[Record],
+    *,
+    name: str,
+    out: Path,
+    signals: Signals,
+    filter_by: Any,
+    score: Any,
+    truth: str | None,
+    seed: int,
 ) -> None:
     """Audit the tags and write what was found, as for texts."""
     from labelspace.agents.audit.page import write_token_page
     from labelspace.agents.audit.token_run import audit_tokens
-    from labelspace.data import write_rows
+    from labelspace.data import read_records, write_rows
 
     if signals.classifier or signals.annotations or signals.annotators:
         raise ConfigError("tags are audited by --scores or by cross-validation, not by a classifier or annotators")
@@ -37,6 +45,9 @@ def audit_tags(
     write_rows(out / "records.jsonl", found.rows())
     (out / "report.json").write_text(found.report.model_dump_json(indent=1) + "\n", encoding="utf-8")
     (out / "label.md").write_text(write_token_page(records, found, name=name), encoding="utf-8")
+    if truth is not None:
+        right = {one.id: one.tags for one in read_records(truth, needs_text=False) if one.tags is not None}
+        note(f"by {truth}: {found.against(right)}")
     report = found.report
     note(
         f"{report.flagged_tokens:,} of {report.tokens:,} tags are flagged, in {report.flagged:,} of "
