@@ -51,6 +51,9 @@ class ToolsBfclConfig(Config):
     """A model that writes usage; None replays `replies`."""
     replies: Path = Path("tests/cassettes/tools_bfcl.jsonl")
     """Recorded replies."""
+    company: Path | None = Path("tests/cassettes/tools_bfcl.company.json")
+    """For each tool the numbers of the tools that it may be shown with, as they were when replies were recorded: the
+    nearest differ between machines where distances are nearly equal. None finds them anew."""
     journal: Path | None = None
     """Keeps the replies of a model that is asked."""
     written_for: int = 64
@@ -92,6 +95,7 @@ def write_usage(config: ToolsBfclConfig, tools: ToolSet, fits: Sequence[Asked]) 
     writer = UsageWriter(
         ToolSet([tools[name] for name in chosen], name="bfcl"),
         config.model or RecordedModel(config.replies),
+        company=None if config.company is None else json.loads(config.company.read_text(encoding="utf-8")),
         batch=64,
         patience=2,
         journal=config.journal,

@@ -18,13 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from labelspace.agents.replies import read_object
+from labelspace.agents.tools.author import Author, Draft, Idea
 from labelspace.agents.tools.bm25 import words
 from labelspace.agents.tools.toolset import ToolSet, spoken
 from labelspace.agents.tools.usage import Usage
 from labelspace.embed import Embedder, fit_embedder, load_embedder
-from labelspace.llm import ChatModel, Engine, Reply, ReplyError, Request, iterate
-from labelspace.prompts import load_prompt
+from labelspace.llm import ChatModel, Engine, iterate
 
 ALIKE = 0.7
 """Share of words that two requests have in common from which on the later is dropped as a copy."""
@@ -49,27 +48,6 @@ class Tally:
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
 
 
-@dataclass(frozen=True, slots=True)
-class Idea:
-    """What to ask the model for."""
-
-    shown: tuple[int, ...]
-    """Numbers of the tools that it sees."""
-    wanted: int
-    """Place in `shown`, from 1, of the tool that must be needed."""
-    count: int
-    examples: tuple[str, ...]
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A request that was written, with what it was written for."""
-
-    idea: Idea
-    usage: Usage
-
-
 class UsageWriter:
     """Writes usages for a tool set.
 
@@ -83,6 +61,7 @@ class UsageWriter:
         model: str | ChatModel,
         *,
         embedder: str | Embedder = "tfidf",
+        company: Sequence[Sequence[int]] | None = None,
         shown: int = 8,
         counts: Sequence[int] = (1, 1, 2),
         temperature: float = 0.9,
@@ -100,6 +79,7 @@ class UsageWriter:
             tools: The tools.
             model: A model string or a model.
             embedder: By which tools are near each other.
+            company: For each tool the numbers of those that may be shown beside it; None takes the nearest.
             shown: Tools that the model sees at once.
             counts: How many tools a request needs; drawn from these.
             temperature: Of the writing; polishing and judging are done at 0.
@@ -113,15 +93,10 @@ class UsageWriter:
         """
         self.tools, self.model, self.tally = tools, model, Tally()
         self._shown, self._counts = min(shown, len(tools)), tuple(min(count, len(tools)) for count in counts)
-        self._temperature, self._language, self._seed = temperature, language, seed
-        self._batch, self._patience = batch, patience
+        self._seed, self._batch, self._patience = seed, batch, patience
         self._engine = {**(engine or {}), "journal": journal}
-        names = ("tools_instruct", "tools_polish", "tools_judge")
-        self._instruct, self._polish, self._judge = (load_prompt(name, folder=prompts) for name in names)
-        self._texts = [f"{tool.name}: {tool.description[:500]}" for tool in tools]
-        texts = [tool.text for tool in tools]
-        made = load_embedder(embedder) if isinstance(embedder, str) else embedder
-        self._vectors = fit_embedder(made, texts).embed(texts)
+        self._author = Author(tools, temperature=temperature, language=language, seed=seed, prompts=prompts)
+        self.company = company_of(tools, embedder, 3 * (self._shown - 1)) if company is None else company
         self._seen: list[frozenset[str]] = []
 
     def write(self, *, each: int = 5, known: Sequence[Usage] = ()) -> Iterator[Usage]:
@@ -170,9 +145,7 @@ class UsageWriter:
     def _idea(self, name: str, pool: Sequence[str], draw: random.Random, number: int) -> Idea:
         """A tool with tools near it, of which a part is drawn, so that the company changes."""
         at = self.tools.names.index(name)
-        # Rounded, so that tools at equal distance come in the same order on every machine.
-        near = np.argsort(-np.round(self._vectors @ self._vectors[at], 5), kind="stable")
-        company = [int(i) for i in near if i != at][: 3 * (self._shown - 1)]
+        company = self.company[at]
         shown = [at, *draw.sample(company, min(self._shown - 1, len(company)))]
         draw.shuffle(shown)
         examples = tuple(draw.sample(list(pool), min(SHOWN_EXAMPLES, len(pool))))
@@ -180,9 +153,10 @@ class UsageWriter:
 
     async def _make(self, engine: Engine, ideas: Sequence[Idea]) -> AsyncIterator[Usage]:
         """Write, polish, judge: each step for the whole batch, so that calls run side by side."""
+        author = self._author
         drafts: list[Draft] = []
         async for outcome in engine.map(
-            ideas, self._ask, self._read, purpose="write usage", version=self._instruct.hash
+            ideas, author.ask, author.read, purpose="write usage", version=author.instruct.hash
         ):
             self.tally.written += 1
             if outcome.value is None:
@@ -191,7 +165,7 @@ class UsageWriter:
                 drafts.append(Draft(outcome.item, outcome.value))
         polished: list[Draft] = []
         async for edit in engine.map(
-            drafts, self._ask_polish, self._read_polish, purpose="polish usage", version=self._polish.hash
+            drafts, author.ask_polish, author.read_polish, purpose="polish usage", version=author.polish.hash
         ):
             idea, usage = edit.item.idea, edit.item.usage
             usage = Usage(edit.value or usage.query, usage.tools)
@@ -200,7 +174,7 @@ class UsageWriter:
             else:
                 polished.append(Draft(idea, usage))
         async for verdict in engine.map(
-            polished, self._ask_judge, self._read_judge, purpose="judge usage", version=self._judge.hash
+            polished, author.ask_judge, author.read_judge, purpose="judge usage", version=author.judge.hash
         ):
             usage = verdict.item.usage
             if verdict.value != (frozenset(usage.tools), True):
@@ -210,51 +184,6 @@ class UsageWriter:
             else:
                 self.tally.accepted += 1
                 yield usage
-
-    # -- asking and reading ------------------------------------------------------------------
-
-    def _ask(self, idea: Idea) -> Request:
-        messages = self._instruct.render(
-            documents=[self._texts[i] for i in idea.shown],
-            wanted=idea.wanted,
-            count=idea.count,
-            examples=list(idea.examples),
-            language=self._language,
-        )
-        # The number keeps two equal questions apart: at this temperature they have different answers.
-        seed = self._seed * 1_000_003 + idea.number
-        return Request(messages, schema=_WRITTEN, temperature=self._temperature, max_tokens=1024, seed=seed)
-
-    def _read(self, reply: Reply, idea: Idea) -> Usage:
-        data = read_object(reply.text, ("tools", "instruction"))
-        names = self._named(data["tools"], idea)
-        if self.tools.names[idea.shown[idea.wanted - 1]] not in names:
-            raise ReplyError(f'The request must need tool {idea.wanted}, and say so under "tools".')
-        return Usage(_text(data, "instruction"), names)
-
-    def _ask_polish(self, draft: Draft) -> Request:
-        messages = self._polish.render(document=draft.usage.query, language=self._language)
-        return Request(messages, schema=_POLISHED, max_tokens=512)
-
-    def _read_polish(self, reply: Reply, _draft: Draft) -> str:
-        return _text(read_object(reply.text, ("instruction",)), "instruction")
-
-    def _ask_judge(self, draft: Draft) -> Request:
-        shown = [self._texts[i] for i in draft.idea.shown]
-        return Request(self._judge.render(tools=shown, document=draft.usage.query), schema=_JUDGED, max_tokens=512)
-
-    def _read_judge(self, reply: Reply, draft: Draft) -> tuple[frozenset[str], bool]:
-        data = read_object(reply.text, ("needed", "sufficient"))
-        return frozenset(self._named(data["needed"], draft.idea)), data["sufficient"] is True
-
-    def _named(self, numbers: Any, idea: Idea) -> tuple[str, ...]:
-        """Names of tools given by number; a number that no shown tool has is refused."""
-        if not isinstance(numbers, list):
-            raise ReplyError("The tools must be a list of numbers from the list.")
-        for number in numbers:
-            if not isinstance(number, int) or not 1 <= number <= len(idea.shown):
-                raise ReplyError(f"There is no tool {number!r}; the tools have the numbers 1 to {len(idea.shown)}.")
-        return tuple(dict.fromkeys(self.tools.names[idea.shown[number - 1]] for number in numbers))
 
     # -- dropping ----------------------------------------------------------------------------
 
@@ -271,6 +200,17 @@ class UsageWriter:
         return False
 
 
+def company_of(tools: ToolSet, embedder: str | Embedder, count: int) -> list[list[int]]:
+    """Numbers of the tools nearest to each, nearest first."""
+    texts = [tool.text for tool in tools]
+    vectors = fit_embedder(load_embedder(embedder) if isinstance(embedder, str) else embedder, texts).embed(texts)
+    found = []
+    for at in range(len(texts)):
+        near = np.argsort(-np.round(vectors @ vectors[at], 5), kind="stable")
+        found.append([int(i) for i in near if i != at][:count])
+    return found
+
+
 def leaks(query: str, name: str) -> bool:
     """Whether a request says a tool's name: as it is written, or its words in a row where it has several."""
     parts = spoken(name).casefold().split()
@@ -278,21 +218,3 @@ def leaks(query: str, name: str) -> bool:
     if (len(parts) > 1 or not name.isalpha()) and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", query, re.IGNORECASE):
         return True
     return len(parts) > 1 and " ".join(parts) in " ".join(re.findall(r"\w+", query.casefold()))
-
-
-def _text(data: Mapping[str, Any], key: str) -> str:
-    value = data[key]
-    if not isinstance(value, str) or not value.strip():
-        raise ReplyError(f'"{key}" must be a text.')
-    return " ".join(value.split())
-
-
-def _schema(**properties: Any) -> dict[str, Any]:
-    needed = list(properties)
-    return {"type": "object", "properties": properties, "required": needed, "additionalProperties": False}
-
-
-_NUMBERS = {"type": "array", "items": {"type": "integer"}}
-_WRITTEN = _schema(tools=_NUMBERS, instruction={"type": "string"})
-_POLISHED = _schema(instruction={"type": "string"})
-_JUDGED = _schema(needed=_NUMBERS, sufficient={"type": "boolean"})
