@@ -42,6 +42,12 @@ Example:
     metavar="FOLDER",
     help="With vllm and a shared base: a head on it, by the name of its folder; may be given again.",
 )
+@click.option(
+    "--heads",
+    metavar="FOLDER",
+    help="With vllm and a shared base: heads in it are loaded and unloaded while it runs, by POST and DELETE "
+    "/heads/NAME.",
+)
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Texts run at once.")
 @click.option("--max-body", type=click.IntRange(min=1024), default=4 << 20, show_default=True, help="Bytes a request.")
 @click.option("--max-texts", type=click.IntRange(min=1), default=2048, show_default=True, help="Texts a request.")
@@ -57,6 +63,7 @@ def command(
     api_key: str | None,
     embedder: str | None,
     adapters: tuple[str, ...],
+    heads: str | None,
     batch_size: int,
     max_body: int,
     max_texts: int,
@@ -70,14 +77,16 @@ def command(
 
     if not api_key and host not in ("127.0.0.1", "localhost", "::1"):
         raise ConfigError(f"{host} can be reached by others: give a key with LABELSPACE_SERVE_KEY or --api-key")
-    if (adapters or more) and engine != "vllm":
-        raise ConfigError("--adapter and --vllm-argument are for --engine vllm")
+    if (adapters or heads or more) and engine != "vllm":
+        raise ConfigError("--adapter, --heads and --vllm-argument are for --engine vllm")
+    if check and heads:
+        raise ConfigError("--check asks one text, and --heads starts without a head")
     limits = Limits(body=max_body, texts=max_texts, answer_seconds=timeout)
     listening: dict[str, Any] = {"host": host, "port": port, "key": api_key or None, "limits": limits, "check": check}
     if engine == "vllm":
         from labelspace.cli.serve_vllm import serve_vllm
 
-        serve_vllm(model, adapters, more, embedder=embedder, batch_size=batch_size, **listening)
+        serve_vllm(model, adapters, heads, more, embedder=embedder, batch_size=batch_size, **listening)
         return
     from labelspace.cli.serve_local import serve_local
 

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 import urllib.request
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import uvicorn
 
     from labelspace.finetune.classifier import HeadClassifier
-    from labelspace.serve.app import Model
     from labelspace.serve.counts import Counts
     from labelspace.serve.guard import Limits
+    from labelspace.serve.models import Models
     from labelspace.serve.served import Served
 
 ASKED = "Where is my parcel?"
@@ -29,9 +29,9 @@ ASKED = "Where is my parcel?"
 def serve_local(folder: str, *, embedder: str | None, batch_size: int, **listening: Any) -> None:
     """Load the model and listen until stopped."""
     from labelspace.finetune.store import load_classifier
-    from labelspace.serve.app import Model
     from labelspace.serve.batching import Batcher
     from labelspace.serve.counts import Counts
+    from labelspace.serve.models import Model, Models
 
     # What is asked is not known to be asked again, and a cache on disk would grow with it.
     classifier = load_classifier(folder, embedder=embedder, cached=False)
@@ -39,7 +39,7 @@ def serve_local(folder: str, *, embedder: str | None, batch_size: int, **listeni
     served = describe(classifier, Path(folder).resolve().name)
     counts = Counts(served.names)
     backend = Batcher(classifier.head.predict_proba, batch_size=batch_size, ran=counts.ran)
-    listen({served.model: Model(served, backend)}, counts=counts, **listening)
+    listen(Models([Model(served, backend)]), counts=counts, **listening)
 
 
 def describe(classifier: HeadClassifier, name: str) -> Served:
@@ -57,7 +57,7 @@ def describe(classifier: HeadClassifier, name: str) -> Served:
 
 
 def listen(
-    models: Mapping[str, Model],
+    models: Models,
     *,
     counts: Counts,
     host: str,
@@ -75,7 +75,7 @@ def listen(
     server, socket = make_server(app, limits), bind(host, port)
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{socket.getsockname()[1]}"
-    note(f"serving {', '.join(models)} at {address}; a page to try it: {address}/docs")
+    note(f"serving {', '.join(models.names) or 'no head yet'} at {address}; a page to try it: {address}/docs")
     failed: list[str] = []
     if check:
         threading.Thread(target=_ask_and_stop, args=(server, address, key, failed), daemon=True).start()

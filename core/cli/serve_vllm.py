@@ -6,11 +6,16 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labelspace.errors import ConfigError
 from labelspace.progress import note
 
+if TYPE_CHECKING:
+    from labelspace.serve.served import Served
+
+_RANK, _LABELS, _AT_ONCE, _HELD = 16, 512, 4, 64
+"""Of heads that come later: rank where none lies there yet, labels, how many run at once, and how many are kept."""
 _RANKS = (8, 16, 32, 64, 128, 256, 512)
 """What vLLM takes as the highest rank of its adapters."""
 
@@ -18,6 +23,7 @@ _RANKS = (8, 16, 32, 64, 128, 256, 512)
 def serve_vllm(
     folder: str,
     adapters: Sequence[str],
+    heads: str | None,
     more: Sequence[str],
     *,
     embedder: str | None,
@@ -34,7 +40,7 @@ def serve_vllm(
                 _serve_encoder(path, more, embedder=embedder, batch_size=batch_size, **listening)
                 return
             path = stack.enter_context(_exported(path, embedder))
-        _serve_export(path, adapters, more, **listening)
+        _serve_export(path, adapters, heads, more, **listening)
 
 
 @contextmanager
@@ -49,12 +55,15 @@ def _exported(model: Path, base: str | None) -> Iterator[Path]:
         yield out
 
 
-def _serve_export(path: Path, adapters: Sequence[str], more: Sequence[str], **listening: Any) -> None:
-    from labelspace.serve.app import Model
+def _serve_export(
+    path: Path, adapters: Sequence[str], heads: str | None, more: Sequence[str], **listening: Any
+) -> None:
+    from labelspace.cli.serve_local import listen
     from labelspace.serve.counts import Counts
+    from labelspace.serve.models import Model, Models, VLLMBase
     from labelspace.serve.protocol import ClassifyDialect, ClassifyModel, Upstream, ask_for
     from labelspace.serve.served import Served
-    from labelspace.serve.vllm import VLLMServer
+    from labelspace.serve.vllm import VLLMServer, ask
 
     base = Served.load(path)
     if base.task != "classify":
@@ -62,29 +71,43 @@ def _serve_export(path: Path, adapters: Sequence[str], more: Sequence[str], **li
             f"{path}: gives tags to words, and /classify labels to texts; start vllm serve by hand with the flags in "
             "its README.md, and ask it with labelspace.finetune.served_tagger"
         )
-    heads = [Served.load(one) for one in adapters] or [base]
-    flags = [*base.flags, *(_adapter_flags(adapters, heads) if adapters else ()), *more]
-    body = ClassifyDialect(heads[0]).body(heads[0].model, ask_for(["a"]))
+    known = [Served.load(one) for one in adapters]
+    if len({one.model for one in known}) < len(known):
+        raise ConfigError("two adapters have the same name, by which requests choose; name their folders differently")
+    flags = [*base.flags, *(_adapter_flags(adapters, heads, known) if adapters or heads else ()), *more]
+    first = known[0] if known else base
+    body = ClassifyDialect(first).body(first.model, ask_for(["a"]))
+    environment = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"} if heads else {}
     note("starting vLLM; this takes half a minute, and longer for a large model")
-    with VLLMServer(path, flags, name=base.model, probe=("/classify", body)) as address:
-        counts = Counts(sorted({name for head in heads for name in head.names}))
-        upstreams = {head.model: ClassifyModel(address, head) for head in heads}
-        models = {head.model: Model(head, Upstream(upstreams[head.model], head)) for head in heads}
-        from labelspace.cli.serve_local import listen
+    with VLLMServer(path, flags, name=base.model, probe=("/classify", body), environment=environment) as address:
 
-        listen(models, counts=counts, well=next(iter(upstreams.values())).well, **listening)
+        def make(served: Served) -> Model:
+            return Model(served, Upstream(ClassifyModel(address, served), served))
+
+        started = [make(one) for one in known or ([] if heads else [base])]
+        models = Models(
+            started,
+            heads=None if heads is None else Path(heads),
+            base=VLLMBase(lambda where, what: ask(address + where, what)),
+            make=make,
+        )
+        counts = Counts(sorted({name for one in started for name in one.served.names}))
+        listen(models, counts=counts, well=ClassifyModel(address, first).well, **listening)
 
 
-def _adapter_flags(folders: Sequence[str], heads: Sequence[Any]) -> list[str]:
+def _adapter_flags(adapters: Sequence[str], heads: str | None, known: Sequence[Served]) -> list[str]:
+    """What makes room for the adapters that are given, and for those that may come."""
     import json
 
-    ranks = [json.loads((Path(one) / "adapter_config.json").read_text(encoding="utf-8"))["r"] for one in folders]
-    rank = next((most for most in _RANKS if most >= max(ranks)), max(ranks))
-    modules = [f"{head.model}={Path(one).resolve()}" for one, head in zip(folders, heads, strict=True)]
-    return [
-        *("--enable-lora", "--max-loras", str(len(folders)), "--max-lora-rank", str(rank)),
-        *("--max-lora-cls-labels", str(max(len(head.names) for head in heads)), "--lora-modules", *modules),
-    ]
+    folders = [Path(one) for one in adapters]
+    coming = [path.parent for path in Path(heads or "").glob("*/adapter_config.json")] if heads else []
+    ranks = [json.loads((one / "adapter_config.json").read_text(encoding="utf-8"))["r"] for one in (*folders, *coming)]
+    rank = next((most for most in _RANKS if most >= max(ranks, default=_RANK)), _RANKS[-1])
+    labels = max([*(len(one.names) for one in known), *([_LABELS] if heads else [])])
+    flags = ["--enable-lora", "--max-loras", str(len(folders) or _AT_ONCE), "--max-lora-rank", str(rank)]
+    flags += ["--max-cpu-loras", str(max(len(folders), _HELD if heads else 0)), "--max-lora-cls-labels", str(labels)]
+    modules = [f"{one.model}={folder.resolve()}" for folder, one in zip(folders, known, strict=True)]
+    return [*flags, *(["--lora-modules", *modules] if modules else [])]
 
 
 def _serve_encoder(path: Path, more: Sequence[str], *, embedder: str | None, batch_size: int, **listening: Any) -> None:

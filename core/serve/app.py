@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -15,10 +14,11 @@ import orjson
 from labelspace.errors import MissingExtra
 from labelspace.readout import read_probabilities
 from labelspace.records import Prediction, Record, set_aside_blank
-from labelspace.serve.batching import Backend, Overloaded, Refused
+from labelspace.serve.batching import Overloaded, Refused
 from labelspace.serve.counts import Counts
-from labelspace.serve.forms import PROBLEMS, ClassifyReply, ClassifyRequest, SpaceOfAnswer
+from labelspace.serve.forms import PROBLEMS, ClassifyReply, ClassifyRequest
 from labelspace.serve.guard import App, Guard, Limits, problem
+from labelspace.serve.models import Models, Refusal
 from labelspace.serve.page import PAGE
 from labelspace.serve.served import Served
 
@@ -30,25 +30,8 @@ except ImportError as error:
     raise MissingExtra("fastapi", "serve") from error
 
 
-@dataclass(frozen=True)
-class Model:
-    """One classifier behind a server."""
-
-    served: Served
-    backend: Backend
-
-
-class Refusal(Exception):
-    """A request that gets another status than 200."""
-
-    def __init__(self, status: int, message: str) -> None:
-        """Say why."""
-        super().__init__(message)
-        self.status, self.message = status, message
-
-
 def make_app(
-    models: Mapping[str, Model],
+    models: Models,
     *,
     counts: Counts,
     limits: Limits | None = None,
@@ -58,21 +41,18 @@ def make_app(
     """Make the ASGI application.
 
     Args:
-        models: By name; the first answers where a request names none.
+        models: The first answers where a request names none.
         counts: What is counted.
         limits: Bounds on requests.
         key: See `Guard`.
         check: Whether what stands behind is well, for `/health`.
     """
-    bounds, first = limits or Limits(), next(iter(models))
-    # orjson writes what does not change only once.
-    spaces = {name: orjson.Fragment(orjson.dumps(_space(one.served))) for name, one in models.items()}
+    bounds = limits or Limits()
 
     @asynccontextmanager
     async def life(_app: Any) -> AsyncIterator[None]:
         yield
-        for one in models.values():
-            await one.backend.close()
+        await models.close()
 
     app = FastAPI(
         title="labelspace", version="1", lifespan=life, docs_url=None, redoc_url=None,
@@ -86,9 +66,7 @@ def make_app(
     @app.post("/classify", response_model=ClassifyReply, responses=PROBLEMS)
     async def classify(asked: ClassifyRequest, request: Request) -> Response:
         """Classify a text, or texts."""
-        name = asked.model or first
-        if name not in models:
-            raise Refusal(404, f"there is no model {name!r}; there are: {', '.join(models)}")
+        model = models.pick(asked.model)
         texts = [asked.input] if isinstance(asked.input, str) else asked.input
         if len(texts) > bounds.texts:
             raise Refusal(413, f"{len(texts):,} texts are too many; send at most {bounds.texts:,} in a request")
@@ -99,9 +77,8 @@ def make_app(
                 text.encode()
             except UnicodeEncodeError:
                 raise Refusal(400, f"text {number} holds half of a surrogate pair, which is no character") from None
-        model = models[name]
         wanted = [text for text in texts if text.strip()]
-        rows = iter(await _within(bounds.answer_seconds, model.backend.probabilities(wanted)) if wanted else ())
+        rows = iter(await _within(bounds.answer_seconds, model.probabilities(wanted)) if wanted else ())
         data = []
         for index, text in enumerate(texts):
             record = Record(str(index), text)
@@ -114,26 +91,23 @@ def make_app(
                 "id": f"classify-{uuid4().hex}",
                 "object": "list",
                 "created": int(time.time()),
-                "model": name,
+                "model": model.served.model,
                 "data": data,
-                "labelspace": spaces[name],
+                "labelspace": orjson.Fragment(model.space),
             }
         )
 
     @app.get("/labelspace", responses={404: PROBLEMS[404], 401: PROBLEMS[401]})
     async def labelspace(model: str | None = None) -> Response:
         """The label space: names, descriptions, tree, thresholds, version."""
-        if model is not None and model not in models:
-            raise Refusal(404, f"there is no model {model!r}; there are: {', '.join(models)}")
-        # How to ask vLLM is no matter of callers: to them, texts are cut and completed here.
-        return answer(_plain(models[model or first].served).to_data())
+        return answer(models.pick(model).served.for_callers().to_data())
 
     @app.get("/v1/models", responses={401: PROBLEMS[401]})
     async def list_models() -> dict[str, Any]:
         """The models, by name."""
         return {
             "object": "list",
-            "data": [{"id": name, "object": "model", "owned_by": "labelspace"} for name in models],
+            "data": [{"id": name, "object": "model", "owned_by": "labelspace"} for name in models.names],
         }
 
     @app.get("/health", responses={503: PROBLEMS[503]})
@@ -143,9 +117,23 @@ def make_app(
             raise Refusal(503, "what stands behind the server does not answer")
         return {"status": "ok"}
 
+    if models.heads is not None:
+
+        @app.post("/heads/{name}", responses={status: PROBLEMS[status] for status in (400, 401, 404, 503)})
+        async def load_head(name: str) -> dict[str, Any]:
+            """Load a head onto the base, or load it anew; it lies under its name in the folder of heads."""
+            await models.load(name)
+            return {"models": models.names}
+
+        @app.delete("/heads/{name}", responses={status: PROBLEMS[status] for status in (400, 401, 404, 503)})
+        async def unload_head(name: str) -> dict[str, Any]:
+            """Unload a head, when what was asked of it is answered."""
+            await models.unload(name)
+            return {"models": models.names}
+
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
-        counts.waiting.set(sum(getattr(one.backend, "waiting", 0) for one in models.values()))
+        counts.waiting.set(models.waiting)
         return Response(counts.render(), media_type="text/plain; version=0.0.4")
 
     @app.get("/docs", include_in_schema=False)
@@ -206,16 +194,3 @@ def _answer(index: int, made: Prediction, row: Any, served: Served) -> dict[str,
         "status": made.status,
         "reason": made.reason,
     }
-
-
-def _space(served: Served) -> dict[str, Any]:
-    thresholds = None if served.thresholds is None else list(served.thresholds)
-    return SpaceOfAnswer(
-        version=served.space.version, labels=list(served.names), multi_label=served.multi_label, thresholds=thresholds
-    ).model_dump()
-
-
-def _plain(served: Served) -> Served:
-    from dataclasses import replace
-
-    return replace(served, truncate=None, empty=None, logits=False, flags=())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -48,6 +48,10 @@ class Served:
     def multi_label(self) -> bool:
         """Whether a text can have several labels, or none."""
         return self.thresholds is not None
+
+    def for_callers(self) -> Served:
+        """Without how to ask vLLM: to callers of our server, texts are cut and completed there."""
+        return replace(self, truncate=None, empty=None, logits=False, flags=())
 
     def to_data(self) -> dict[str, Any]:
         """As plain data."""

@@ -13,7 +13,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -36,7 +36,13 @@ class VLLMServer:
     """
 
     def __init__(
-        self, folder: str | Path, flags: Sequence[str], *, name: str, probe: tuple[str, dict[str, Any]]
+        self,
+        folder: str | Path,
+        flags: Sequence[str],
+        *,
+        name: str,
+        probe: tuple[str, dict[str, Any]],
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """Say what to start.
 
@@ -45,6 +51,7 @@ class VLLMServer:
             flags: Arguments of `vllm serve`.
             name: What the model is called.
             probe: Path and body of the request that has to succeed: `/health` says yes where every request fails.
+            environment: Variables that it gets besides ours.
 
         Raises:
             MissingExtra: vLLM is not installed.
@@ -52,6 +59,12 @@ class VLLMServer:
         if find_spec("vllm") is None:
             raise MissingExtra("vllm", "vllm")
         self.folder, self.name, self.probe = Path(folder), name, probe
+        self._environment = {
+            "VLLM_NO_USAGE_STATS": "1",
+            "VLLM_HOST_IP": "127.0.0.1",
+            **os.environ,
+            **(environment or {}),
+        }
         self.flags = [*flags, *(["--enforce-eager"] if is_for_cpu() and "--enforce-eager" not in flags else [])]
         self.address = ""
         self._process: subprocess.Popen[bytes] | None = None
@@ -70,12 +83,11 @@ class VLLMServer:
         command = [sys.executable, "-m", "labelspace.serve.vllm_main", "serve", str(self.folder)]
         command += ["--served-model-name", self.name, "--host", "127.0.0.1", "--port", str(port)]
         self._log = tempfile.NamedTemporaryFile(prefix="labelspace-vllm-", suffix=".log")
-        environment = {"VLLM_NO_USAGE_STATS": "1", "VLLM_HOST_IP": "127.0.0.1", **os.environ}
         if self.folder.is_dir():
-            environment.setdefault("HF_HUB_OFFLINE", "1")
+            self._environment.setdefault("HF_HUB_OFFLINE", "1")
         # A group of its own: Ctrl-C is ours, and the processes that it starts are ended with it.
         self._process = subprocess.Popen(
-            [*command, *self.flags], stdout=self._log, stderr=self._log, env=environment, start_new_session=True
+            [*command, *self.flags], stdout=self._log, stderr=self._log, env=self._environment, start_new_session=True
         )
         try:
             self._wait()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -149,22 +152,33 @@ def test_tags_of_words(bases: dict[str, str], tmp_path: Path) -> None:
 
 
 def test_adapters_of_one_base_at_once(bases: dict[str, str], tmp_path: Path) -> None:
-    heads = {
-        "one": {},
-        "several": {"multi_label": True},
-        "frozen": {"tuning": "frozen"},
-    }
+    heads: dict[str, dict[str, Any]] = {"one": {}, "several": {"multi_label": True}, "frozen": {"tuning": "frozen"}}
     models = {name: tiny.train("ls", bases["start"], tmp_path / name, **settings) for name, settings in heads.items()}
     for name in heads:
         export_adapter(tmp_path / name, tmp_path / "out" / name, tmp_path / "shared")
     command = [sys.executable, "-m", "labelspace", "serve", str(tmp_path / "shared"), "--engine", "vllm", "--port", "0"]
-    command += [part for name in heads for part in ("--adapter", str(tmp_path / "out" / name))]
+    command += ["--adapter", str(tmp_path / "out" / "one"), "--heads", str(tmp_path / "out")]
     command += [part for one in SMALL for part in ("--vllm-argument", one)]
     with running(command) as address, ThreadPoolExecutor(3) as pool:
+        # One is there from the start; the others come while it runs.
+        assert send("POST", f"{address}/heads/several") == {"models": ["one", "several"]}
+        assert send("POST", f"{address}/heads/frozen")["models"] == ["one", "several", "frozen"]
         told = pool.map(lambda name: check(models[name], VLLMClassifier(f"{address}#{name}", batch_size=3)), heads)
         found = dict(zip(heads, told, strict=True))
         print("adapters:", {name: f"{worst:.1e}" for name, worst in found.items()})
         assert max(found.values()) < TOLERANCE
+        assert send("DELETE", f"{address}/heads/several") == {"models": ["one", "frozen"]}
+        for method, path in (("POST", "heads/nothing"), ("DELETE", "heads/several"), ("POST", "heads/..%2Fone")):
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                send(method, f"{address}/{path}")
+            assert refused.value.code in (400, 404)
+            refused.value.close()
+        assert check(models["frozen"], VLLMClassifier(f"{address}#frozen"), TEXTS[:20]) < TOLERANCE
+
+
+def send(method: str, url: str) -> Any:
+    with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=60) as reply:
+        return json.load(reply)
 
 
 def test_served_by_one_command(bases: dict[str, str], tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ import pytest
 from labelspace.data import read_records
 from labelspace.finetune.classifier import HeadClassifier
 from labelspace.finetune.linear import LinearHead
-from labelspace.serve.app import Model, make_app
+from labelspace.serve.app import make_app
 from labelspace.serve.batching import Batcher
 from labelspace.serve.counts import Counts
 from labelspace.serve.guard import Limits
+from labelspace.serve.models import Model, Models
 from labelspace.serve.run import bind, make_server
 from labelspace.serve.served import Served
 from labelspace.space import LabelSpace
@@ -72,7 +73,7 @@ def start(classifier: HeadClassifier) -> Start:
         served, bounds = served_of(classifier), limits or Limits()
         counts = Counts(served.names)
         backend = Batcher(predict or classifier.head.predict_proba, ran=counts.ran, **batcher)
-        app = make_app({served.model: Model(served, backend)}, counts=counts, limits=bounds, key=key)
+        app = make_app(Models([Model(served, backend)]), counts=counts, limits=bounds, key=key)
         running = Running(app, bounds, port)
         try:
             yield running
