@@ -19,6 +19,7 @@ import gzip
 import json
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -125,12 +126,16 @@ def recall_of(
             line += f" recall@{k} {hits[:, place].mean():.3f}"
             if len(first):
                 gain = hits[:, place] - first[:, place]
-                draws = bootstrap(np.ones(len(gain), np.int64), lambda rows, gain=gain: rows @ gain / len(gain))
-                low, high = percentile_interval(draws)
+                low, high = percentile_interval(bootstrap(np.ones(len(gain), np.int64), partial(_mean, gain)))
                 line += f" ({gain.mean():+.3f}, {low:+.3f} to {high:+.3f})"
         first = first if len(first) else hits
         click.echo(line)
     return figures
+
+
+def _mean(values: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Mean of values that are taken so many times [resamples, n]."""
+    return np.asarray(times @ values / len(values))
 
 
 def recognised(

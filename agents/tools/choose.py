@@ -66,12 +66,7 @@ class ToolChooser:
             ConfigError: A rate is not between 0 and 1, or false alarms leave nothing of what may be missed.
             DataError: There are too few usages for what is to be promised.
         """
-        missed = 1 - coverage - false_alarms
-        if 0 < coverage < 1 and missed <= 1e-9:
-            raise ConfigError(
-                f"with a coverage of {coverage:g}, false alarms must be rarer than {1 - coverage:.3g}, "
-                f"not {false_alarms:g}; lower one of them"
-            )
+        missed = check_promise(coverage, false_alarms)
         known = set(retriever.tools)
         asked = [usage for usage in held_out if usage.tools and known.issuperset(usage.tools)]
         place = {name: i for i, name in enumerate(retriever.tools)}
@@ -82,7 +77,7 @@ class ToolChooser:
             shares = log_shares(scores)
             worst += [float(row[[place[n] for n in u.tools]].min()) for row, u in zip(shares, batch, strict=True)]
             best += scores.max(axis=1).tolist()
-        least_share = lower_bound(worst, missed if 0 < coverage < 1 else 1 - coverage)
+        least_share = lower_bound(worst, missed)
         least_score = lower_bound(best, false_alarms) if false_alarms else NEVER
         return cls(retriever, Thresholds(least_share, least_score, coverage, false_alarms, len(asked)))
 
@@ -130,6 +125,23 @@ class ToolChooser:
             names = tuple(self.retriever.tools[i] for i in taken)
             chances = {name: float(np.exp(shares[i])) for name, i in zip(names, taken, strict=True)}
             yield Prediction(record.id, names, scores=chances, source=source)
+
+
+def check_promise(coverage: float, false_alarms: float) -> float:
+    """The rate at which sets may lack a needed tool: what false alarms leave of 1 - coverage.
+
+    Raises:
+        ConfigError: A rate is not between 0 and 1, or nothing is left.
+    """
+    if not 0 < coverage < 1:
+        raise ConfigError(f"a coverage lies between 0 and 1, not {coverage:g}")
+    missed = 1 - coverage - false_alarms
+    if false_alarms < 0 or missed <= 1e-9:
+        raise ConfigError(
+            f"with a coverage of {coverage:g}, the rate of false alarms must be at least 0 and below "
+            f"{1 - coverage:.3g}, not {false_alarms:g}"
+        )
+    return missed
 
 
 def log_shares(scores: Floats) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -127,10 +128,11 @@ def import_tools(source: str) -> ToolSet:
 
 def _of_file(path: Path) -> ToolSet:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML too
+        text = path.read_text(encoding="utf-8")
+        data = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)  # JSON is YAML too
     except FileNotFoundError:
         raise DataError("no such file of tools", path=str(path)) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise DataError(f"can't be read: {' '.join(str(error).split())}", path=str(path)) from error
     try:
         if isinstance(data, Mapping) and "labels" in data:
@@ -147,10 +149,12 @@ def from_space(space: LabelSpace) -> ToolSet:
 
 def _of_module(name: str) -> ToolSet:
     """The public functions that a module defines."""
+    if not name:
+        raise ConfigError("python: needs the name of a module, as in python:my_package.tools")
     try:
         module = import_module(name)
-    except ImportError as error:
-        raise ConfigError(f"the module {name!r} can't be imported: {error}") from error
+    except Exception as error:  # a module may raise anything while it is imported
+        raise ConfigError(f"the module {name!r} can't be imported: {type(error).__name__}: {error}") from error
     found = [
         value
         for key, value in vars(module).items()

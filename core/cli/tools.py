@@ -45,7 +45,7 @@ def import_(sources: tuple[str, ...], out: str) -> None:
     tools.save(out)
     for remark in tools.remarks():
         note(f"remark: {remark}")
-    note(f"{len(tools):,} tools, about {tools.tokens:,} tokens in a prompt")
+    note(f"{len(tools):,} tool{'' if len(tools) == 1 else 's'}, about {tools.tokens:,} tokens in a prompt")
 
 
 @command.command(

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from labelspace.cli.options import cache_option, embedder_option, seed_option
+from labelspace.cli.tools_use import usage_options
 
 
 @click.command(
@@ -46,6 +47,7 @@ Example:
     help="Highest rate at which --choose says of a query that needs a tool that none fits.",
 )
 @click.option("--tune", metavar="BASE", help="Also fine-tune this encoder (folder or Hub name).")
+@usage_options
 @embedder_option
 @cache_option
 @seed_option
@@ -59,11 +61,14 @@ def train(
     coverage: float,
     false_alarms: float,
     tune: str | None,
+    text_column: str | None,
+    label_column: str | None,
     embedder: str,
     cache: bool,
     seed: int,
 ) -> None:
     """Train a retriever for TOOLS on USAGE."""
+    from labelspace.agents.tools.choose import check_promise
     from labelspace.agents.tools.store import save_retriever
     from labelspace.agents.tools.toolset import ToolSet
     from labelspace.agents.tools.train import BEST, check_stage, split_usages, train_retriever
@@ -71,9 +76,11 @@ def train(
     from labelspace.embed import cache_folder, fit_embedder, load_embedder
     from labelspace.progress import note
 
+    check_promise(coverage, false_alarms)
     toolset = ToolSet.load(tools)
-    usages: list[Usage] = [] if usage is None else read_usages(usage, toolset.space)
-    usages, held = split_usages(usages) if dev is None else (usages, read_usages(dev, toolset.space))
+    columns = {"text_column": text_column, "label_column": label_column}
+    usages: list[Usage] = [] if usage is None else read_usages(usage, toolset.space, **columns)
+    usages, held = split_usages(usages) if dev is None else (usages, read_usages(dev, toolset.space, **columns))
     if not usages:
         stages = stages or ("descriptions",)
     for name in stages:

@@ -8,6 +8,17 @@ from typing import Any
 
 import click
 
+from labelspace.cli.options import Command
+
+
+def usage_options(command: Command) -> Command:
+    """Add the options that name the columns of a file of usages."""
+    for name, what in (("label", "tools"), ("text", "queries")):
+        command = click.option(
+            f"--{name}-column", metavar="NAME", help=f"Column that holds the {what}; guessed if not given."
+        )(command)
+    return command
+
 
 def _load(folder: str, *, choose: bool = False) -> tuple[Any, Any, Any]:
     """A retriever, its tools and its chooser; the fine-tuned stage, if there is one, is loaded here.
@@ -70,8 +81,18 @@ Example:
 @click.argument("usage", metavar="USAGE")
 @click.option("-k", "counts", multiple=True, type=click.IntRange(1), help="Tools shown; may be repeated. [1, 3, 5, 10]")
 @click.option("--choose", is_flag=True, help="Also measure sets of as many tools as are needed, and 'none fits'.")
+@usage_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def evaluate(*, retriever: str, usage: str, counts: tuple[int, ...], choose: bool, as_json: bool) -> None:
+def evaluate(
+    *,
+    retriever: str,
+    usage: str,
+    counts: tuple[int, ...],
+    choose: bool,
+    text_column: str | None,
+    label_column: str | None,
+    as_json: bool,
+) -> None:
     """Measure a retriever on USAGE: recall, NDCG, completeness, time, prompt tokens saved."""
     import json
 
@@ -79,7 +100,7 @@ def evaluate(*, retriever: str, usage: str, counts: tuple[int, ...], choose: boo
     from labelspace.agents.tools.usage import read_usages
 
     finder, tools, chooser = _load(retriever, choose=choose)
-    usages = read_usages(usage)
+    usages = read_usages(usage, text_column=text_column, label_column=label_column)
     report = evaluate_retriever(finder, usages, tools, ks=counts or (1, 3, 5, 10))
     sets = evaluate_chooser(chooser, usages) if choose else None
     if as_json:

@@ -92,7 +92,9 @@ def test_too_much_promised_on_too_little_is_refused() -> None:
         "18 held-out usages are too few to promise a rate of 0.05; it takes 19; give more, or promise less"
     )
     assert lower_bound([1.0] * 19, 0.05) == 1
-    with pytest.raises(ConfigError, match=r"with a coverage of 0.95, false alarms must be rarer than 0.05, not 0.05"):
+    with pytest.raises(ConfigError, match=r"must be at least 0 and below 0.05, not 0.05"):
         ToolChooser.of(RETRIEVER, usages(0, 100), coverage=0.95, false_alarms=0.05)
+    with pytest.raises(ConfigError, match=r"a coverage lies between 0 and 1, not 1.5"):
+        ToolChooser.of(RETRIEVER, usages(0, 100), coverage=1.5)
     with pytest.raises(ConfigError, match="a rate lies between 0 and 1, not 1"):
         lower_bound([1.0], 1.0)

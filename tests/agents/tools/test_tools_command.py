@@ -65,6 +65,7 @@ def test_a_module_and_a_document_are_imported_together(tmp_path: Path) -> None:
     ("source", "error", "message"),
     [
         ("nowhere.json", DataError, "nowhere.json: no such file of tools"),
+        ("python:", ConfigError, "python: needs the name of a module"),
         ("python:no_such_module_here", ConfigError, "the module 'no_such_module_here' can't be imported"),
     ],
 )
