@@ -228,8 +228,10 @@ class Engine:
                     if self._workers.fatal is not None:
                         raise self._workers.fatal
                     ahead = self._look_ahead or _ahead(self.concurrency.limit)
-                    room = min(most, ahead - len(window))
-                    if coming is None and not source.ended and (room == most or 2 * room > ahead):
+                    enough = max(_READ, 4 * self.concurrency.limit)
+                    room = min(most, ahead - len(window), enough - task.left)
+                    task.low = enough - most // 2
+                    if coming is None and not source.ended and 2 * room >= min(most, ahead):
                         coming = asyncio.ensure_future(source.take(room))
                         await asyncio.sleep(0)
                     if coming is not None and (coming.done() or not window):

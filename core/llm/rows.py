@@ -38,6 +38,10 @@ class Task(Generic[Item, Value]):
         self.waiter: asyncio.Future[None] | None = None
         self.failed_in_row = 0
         self.done = 0
+        self.left = 0
+        """Rows that are admitted and have no outcome yet."""
+        self.low = 0
+        """So few of them, and the reader should admit more."""
 
     def wake(self) -> None:
         """Wake the reader."""

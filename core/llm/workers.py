@@ -63,6 +63,7 @@ class Workers:
                 if row.key not in self._claims:
                     self._claims[row.key] = None
                     row.claimed = True
+            task.left += 1
             self._todo.append(row)
             self._hire()
 
@@ -100,7 +101,8 @@ class Workers:
             while self._todo and self.fatal is None and self._staff <= self._caller.concurrency.limit:
                 row = self._workers[me] = self._todo.popleft()
                 await self._answer(row)
-                if row is row.task.awaited:
+                row.task.left -= 1
+                if row is row.task.awaited or row.task.left == row.task.low:
                     row.task.wake()
                 if self._todo:
                     self._hire()
