@@ -106,3 +106,32 @@ def test_what_does_not_fit_is_named(labels: Any, scores: Any, message: str) -> N
 def test_without_any_signal_there_is_no_audit() -> None:
     with pytest.raises(ConfigError, match="there is no signal; give scores, a classifier"):
         audit([Record(id="r", text="t", labels=("a",))], LabelSpace.of("ab"))
+
+
+class TwoCorners:
+    """Texts of even number in one corner, odd ones in the other."""
+
+    name = "corners"
+
+    def embed(self, texts: Any) -> np.ndarray:
+        return np.eye(2, dtype=np.float32)[[int(text[1:]) % 2 for text in texts]]
+
+
+@pytest.mark.parametrize(("exactly", "flagged"), [(True, {"r0", "r2"}), (False, {"r2"})])
+def test_what_the_neighbours_deny_is_no_reason_to_flag(exactly: bool, flagged: set[str]) -> None:
+    data = [Record(id=f"r{at}", text=f"t{at}", labels=("b" if at % 2 or at == 2 else "a",)) for at in range(20)]
+    scores = np.array([[0.1, 0.9] if at % 2 or at == 0 else [0.9, 0.1] for at in range(20)])  # wrong of r0
+    found = audit(data, LabelSpace.of("ab"), scores=scores, embedder=TwoCorners(), exactly=exactly)
+    assert {row["id"] for row in found.rows() if row["flagged"]} == flagged
+
+
+def test_whom_annotators_contradict_is_flagged_without_a_filter() -> None:
+    data = [Record(id=f"r{at}", text=f"t{at}", labels=("a",)) for at in range(6)]
+    annotations = {f"r{at}": [(who, "b" if at == 3 else "a") for who in "xyz"] for at in range(6)}
+    scores = np.tile([0.7, 0.3], (6, 1))
+    found = audit(data, LabelSpace.of("ab"), scores=scores, annotations=annotations)
+    [worst] = [row for row in found.rows() if row["flagged"]]
+    assert (worst["id"], worst["suggested"]) == ("r3", ["b"])
+    assert worst["evidence"]["annotators"] < 0.1
+    with pytest.raises(ConfigError, match="for one label a text"):
+        audit(data, LabelSpace.of("ab", multi_label=True), scores=scores, annotations=annotations)
