@@ -71,7 +71,15 @@ def scores_for(
 ) -> dict[str, Score]:
     """The measures that apply, in the order in which they are shown."""
     if sides.kind == "discovered":
-        return _partition_scores(cells, remarks)
+        scores = _partition_scores(cells, remarks)
+        if (
+            space is not None
+            and not space.is_flat
+            and all(name in space for gold, _ in cells.patterns for name in gold)
+        ):
+            apart = tree.matched_distances(cells, space)
+            scores["tree_distance"] = Score("tree distance, best node", _mean_of(apart), unit="number")
+        return scores
     # A row that has no gold label would be right by not being answered; credit only those answered.
     credit = np.ones(len(cells.patterns))
     if all_rows and ((), ()) in cells.patterns:

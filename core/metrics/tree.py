@@ -49,21 +49,8 @@ def matched_tree_distance(gold: Sequence[str], clusters: Sequence[str | None], *
         clusters: Discovered labels, of any vocabulary.
         space: The gold tree.
     """
-    if not len(gold):
-        return float("nan")
-    counts: dict[str | None, dict[str, int]] = {}
-    for name, cluster in zip(gold, clusters, strict=True):
-        inside = counts.setdefault(cluster, {})
-        inside[name] = inside.get(name, 0) + 1
-    total = 0
-    for cluster, inside in counts.items():
-        paths = {name: path_of(space, name) for name in inside}
-        nodes = {path[:depth] for path in paths.values() for depth in range(len(path) + 1)} if cluster else {()}
-        total += min(
-            sum(rows * (len(paths[name]) + len(node) - 2 * _shared(paths[name], node)) for name, rows in inside.items())
-            for node in nodes
-        )
-    return total / len(gold)
+    cells = group(gold, [None if name is None else [name] for name in clusters])
+    return float(matched_distances(cells, space) @ cells.rows / len(cells)) if len(cells) else float("nan")
 
 
 def level_accuracy(gold: Sequence[Answer], predicted: Sequence[Answer], *, space: LabelSpace) -> list[float]:
@@ -103,8 +90,17 @@ def distances(cells: Cells, space: LabelSpace) -> FloatArray:
     found = np.zeros(len(cells.patterns))
     for column, (gold, given) in enumerate(cells.patterns):
         one, two = ([path_of(space, name) for name in side] or [()] for side in (gold, given))
-        found[column] = len(one[0]) + len(two[0]) - 2 * _shared(one[0], two[0])
+        found[column] = _apart(one[0], two[0])
     return found
+
+
+def matched_distances(cells: Cells, space: LabelSpace) -> FloatArray:
+    """Edges between gold label and the node that the cluster stands for; shape [cells]."""
+    inside: dict[tuple[str, ...], list[tuple[tuple[str, ...], int]]] = {}
+    for (gold, given), rows in zip(cells.patterns, cells.rows.tolist(), strict=True):
+        inside.setdefault(given, []).append((path_of(space, gold[0]), rows))
+    nodes = {given: _nearest_node(paths) if given else () for given, paths in inside.items()}
+    return np.array([float(_apart(path_of(space, gold[0]), nodes[given])) for gold, given in cells.patterns])
 
 
 def level_hits(cells: Cells, space: LabelSpace) -> tuple[FloatArray, FloatArray]:
@@ -116,6 +112,18 @@ def level_hits(cells: Cells, space: LabelSpace) -> tuple[FloatArray, FloatArray]
         there[: len(gold), column] = 1
         right[: _shared(gold, given), column] = 1
     return there, right
+
+
+def _nearest_node(paths: list[tuple[tuple[str, ...], int]]) -> tuple[str, ...]:
+    """The path of the node that is the fewest edges away from rows at the ends of these paths, in sum."""
+    above = {path[:depth] for path, _ in paths for depth in range(len(path) + 1)}
+    sums = {node: sum(rows * _apart(path, node) for path, rows in paths) for node in above}
+    return min(sorted(above), key=sums.__getitem__)
+
+
+def _apart(one: tuple[str, ...], two: tuple[str, ...]) -> int:
+    """Edges between the ends of two paths."""
+    return len(one) + len(two) - 2 * _shared(one, two)
 
 
 def _shared(one: tuple[str, ...], two: tuple[str, ...]) -> int:

@@ -344,3 +344,11 @@ def test_anything_that_can_be_joined_gives_a_report(rows, mode, with_space):
     assert report.rows.answered + report.rows.abstained + report.rows.failed + report.rows.other == report.rows.scored
     assert Report.model_validate_json(report.model_dump_json()) == report
     assert all(len(line) <= 100 for line in report.text().splitlines())
+
+
+def test_discovered_labels_against_a_gold_tree():
+    gold, given = gold_rows("a1", "a2", "b1", "b1"), predicted("x", "x", "y", None)
+    report = evaluate(given, gold, space=TREE, mode="discovered", resamples=20)
+    assert report.value("tree_distance") == pytest.approx((1 + 1 + 0 + 2) / 4)
+    flat = evaluate(given, gold, space=LabelSpace.of(["x", "y"]), mode="discovered", resamples=20)
+    assert "tree_distance" not in flat.measures
