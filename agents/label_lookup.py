@@ -6,11 +6,13 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from labelspace.agents.candidates import Candidates
-from labelspace.agents.demonstrations import Demonstrations
 from labelspace.records import Record
+
+if TYPE_CHECKING:
+    from labelspace.agents.candidates import Candidates
+    from labelspace.agents.demonstrations import Demonstrations
 
 _TOGETHER = 64
 """Texts that are looked up at once."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from labelspace.agents.candidates import Candidates
-from labelspace.agents.demonstrations import Demonstrations, Way
 from labelspace.agents.label_batch import InBatches
 from labelspace.agents.label_codes import ByCode, Confidence
 from labelspace.agents.label_descend import Descend, relabelled
@@ -15,10 +14,13 @@ from labelspace.agents.label_lookup import Lookup
 from labelspace.agents.label_names import ByName, Question
 from labelspace.agents.label_views import Views
 from labelspace.agents.label_votes import Votes
-from labelspace.embed import Embedder, cache_folder, load_embedder
 from labelspace.errors import ConfigError
 from labelspace.records import Record
 from labelspace.space import LabelSpace
+
+if TYPE_CHECKING:  # NumPy takes a quarter of a second, and most runs need none of it
+    from labelspace.agents.demonstrations import Demonstrations, Way
+    from labelspace.embed import Embedder
 
 _WARM = 1.0
 """Temperature of replies that vote."""
@@ -115,6 +117,8 @@ class Plan:
         return self.samples or (_VOTES if self.confidence == "sampled" else 1)
 
     def _embedder(self) -> Embedder:
+        from labelspace.embed import cache_folder, load_embedder
+
         if isinstance(self.embedder, str):
             return load_embedder(self.embedder, cache=cache_folder() if self.embedder != "tfidf" else None)
         return self.embedder
@@ -122,6 +126,8 @@ class Plan:
     def _lookup(self, embedder: Embedder) -> Lookup:
         candidates = None
         if self.candidates is not None:
+            from labelspace.agents.candidates import Candidates
+
             candidates = Candidates(self.space, self.candidates, embedder=embedder, labelled=self.labelled)
         return Lookup(candidates, self._demonstrations(self.space, self.labelled, embedder))
 
@@ -130,6 +136,8 @@ class Plan:
     ) -> Demonstrations | None:
         if not labelled or not (self.shots or self.shots_by == "many"):
             return None
+        from labelspace.agents.demonstrations import Demonstrations
+
         return Demonstrations(
             space,
             labelled,

@@ -12,7 +12,6 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from labelspace.agents.demonstrations import Way
 from labelspace.agents.label_batch import InBatches
 from labelspace.agents.label_codes import Confidence
 from labelspace.agents.label_feed import Feed
@@ -25,6 +24,7 @@ from labelspace.records import Classifier, Prediction, Record, as_records, set_a
 from labelspace.space import LabelSpace
 
 if TYPE_CHECKING:
+    from labelspace.agents.demonstrations import Way
     from labelspace.embed import Embedder
 
 __all__ = ["FITS_NOWHERE", "NOT_ASKED", "Labeler", "label_table"]
