@@ -34,7 +34,6 @@ def write_page(
     *,
     name: str,
     annotations: Annotations | None = None,
-    estimate: Estimate | None = None,
 ) -> str:
     """Write the page as Markdown.
 
@@ -43,7 +42,6 @@ def write_page(
         found: The audit.
         name: Of the data set.
         annotations: What annotators said, by record id.
-        estimate: What a judged sample said, if there is one.
     """
     report = found.report
     counts = Counter(label for record in found.records for label in record.labels or ())
@@ -58,9 +56,7 @@ def write_page(
                 ("near-duplicates", f"{report.duplicates:,} records, {report.conflicting:,} with different labels"),
                 ("annotators", _agreement(annotations or {}) or "one label a record, nothing to compare"),
                 ("flagged labels", f"{report.flagged:,} ({report.flagged / report.records:.1%}), none checked by hand"),
-                (WRONG, str(estimate.error_rate) if estimate else UNKNOWN),
-                (PRECISION, str(estimate.precision) if estimate else UNKNOWN),
-                (RECALL, str(estimate.recall) if estimate else UNKNOWN),
+                *((name, UNKNOWN) for name in (WRONG, PRECISION, RECALL)),
             ]
         ),
         "## Labels",
@@ -212,14 +208,13 @@ def write_token_page(records: Sequence[Record], found: TokenAudit, *, name: str)
         *about_texts(records, name),
         ("audited", f"{report.records:,} texts, {report.tokens:,} tokens"),
         ("without tags", f"{report.untagged:,}"),
+        ("near-duplicates", f"{report.duplicates:,} texts, {report.conflicting:,} with different tags"),
         (
             "flagged tags",
             f"{report.flagged_tokens:,} ({report.flagged_tokens / report.tokens:.2%}), none checked by hand",
         ),
         ("flagged texts", f"{report.flagged:,} ({report.flagged / report.records:.1%})"),
-        (WRONG, UNKNOWN),
-        (PRECISION, UNKNOWN),
-        (RECALL, UNKNOWN),
+        *((name, UNKNOWN) for name in (WRONG, PRECISION, RECALL)),
     ]
     few = sorted(tag for tag, count in counts.items() if count < FEW)
     return (

@@ -38,6 +38,10 @@ class TokenReport(BaseModel):
     """Texts with a flagged token."""
     flagged_tokens: int
     filter_by: str
+    duplicates: int
+    """Texts that have a near-duplicate."""
+    conflicting: int
+    """Texts that have a near-duplicate with other tags."""
     tags: tuple[str, ...]
     """In the order of the columns of the scores."""
 
@@ -145,8 +149,9 @@ def audit_tokens(
     lengths = [len(record.tags or ()) for record in kept]
     given = np.array([column[tag] for record in kept for tag in record.tags or ()], np.int64)
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    groups = duplicate_groups([" ".join(record.tokens or ()) for record in kept])
     if scores is None:
-        scores = _cross_validated(kept, names, starts, folds=folds, seed=seed)
+        scores = _cross_validated(kept, names, starts, groups, folds=folds, seed=seed)
     elif scores.shape != (len(given), len(names)):
         raise DataError(
             f"the scores are {' by '.join(map(str, scores.shape))}, not {len(given)} tokens by {len(names)} tags",
@@ -169,9 +174,18 @@ def audit_tokens(
             flagged=len(np.unique(np.searchsorted(starts, np.flatnonzero(flags), side="right"))),
             flagged_tokens=int(flags.sum()),
             filter_by=filter_by,
+            duplicates=int((np.bincount(groups)[groups] > 1).sum()),
+            conflicting=_conflicting(kept, groups),
             tags=tuple(names),
         ),
     )
+
+
+def _conflicting(records: Sequence[Record], groups: NDArray[np.int64]) -> int:
+    tags: dict[int, list[tuple[str, ...] | None]] = {}
+    for record, group in zip(records, groups.tolist(), strict=True):
+        tags.setdefault(group, []).append(record.tags)
+    return sum(len(members) for members in tags.values() if len(set(members)) > 1)
 
 
 def tag_labels(record: Record) -> tuple[str, ...]:
@@ -181,7 +195,13 @@ def tag_labels(record: Record) -> tuple[str, ...]:
 
 
 def _cross_validated(
-    records: Sequence[Record], names: Sequence[str], starts: NDArray[np.int64], *, folds: int, seed: int
+    records: Sequence[Record],
+    names: Sequence[str],
+    starts: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    *,
+    folds: int,
+    seed: int,
 ) -> NDArray[np.float64]:
     from sklearn.feature_extraction.text import HashingVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -190,7 +210,6 @@ def _cross_validated(
     features = HashingVectorizer(analyzer=_same, n_features=FEATURES, norm=None, alternate_sign=False).transform(
         feature for record in records for feature in _features(record.tokens or ())
     )
-    groups = duplicate_groups([" ".join(record.tokens or ()) for record in records])
     kinds = [tuple(sorted(set(record.tags or ()))) for record in records]
     fold = grouped_folds(groups, kinds, folds=min(folds, len(np.unique(groups))), seed=seed)
     by_token = np.repeat(fold, np.diff(starts))

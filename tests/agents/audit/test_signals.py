@@ -206,6 +206,8 @@ def tagged(tmp_path: Path) -> Path:
         if at % 12 == 5:
             tags[2] = "O"
         rows.append({"id": f"t{at}", "tokens": tokens, "tags": tags})
+    for some in (rows, truth):
+        some[5]["tokens"] = some[4]["tokens"]
     write_rows(tmp_path / "tokens.jsonl", rows)
     write_rows(tmp_path / "truth.jsonl", truth)
     return tmp_path
@@ -221,7 +223,9 @@ def test_tags_from_audit_to_repair_and_back(tagged: Path) -> None:
     [token] = rows[0]["evidence"]["tokens"]
     assert (token["position"], token["tag"], token["suggested"]) == (2, "O", "B-who")
     assert rows[0]["suggested"] == ["B-who", "O", "B-who", "O", "O"]
-    assert "| B-who | 230 | 38.3% | 0.0% |" in (audit / "label.md").read_text(encoding="utf-8")
+    page = (audit / "label.md").read_text(encoding="utf-8")
+    assert "| B-who | 230 | 38.3% | 0.0% |" in page
+    assert "| near-duplicates | 2 texts, 2 with different tags |" in page
 
     assert call("sample", audit, "--size", 30, "--out", tagged / "sheet.csv").exit_code == 0
     said = json.loads(call("estimate", audit, "--truth", tagged / "truth.jsonl", "--json").stdout)
