@@ -16,6 +16,7 @@ VERBS = {
     "calibrate": "Make confidences honest on a labelled sample, and set aside what is unsure.",
     "train": "Train a classifier on labelled records.",
     "predict": "Apply a trained classifier.",
+    "cascade": "Let a head answer where it is sure, and ask an LLM or a person where not.",
     "export": "Write a trained classifier in a form that servers take.",
     "serve": "Put a classifier on a port.",
     "migrate": "Carry labels over to a changed space; only what the change affects is labelled again.",
