@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -133,10 +133,10 @@ def command(
         click.echo("Dry run: nothing was asked.")
         return
     journal = journal or f"{out}.journal.sqlite"
-    limit = concurrency or "auto"
+    limit: int | Literal["auto"] = concurrency or "auto"
 
     async def write() -> Instructions:
-        async with Engine(model, journal=journal, concurrency=limit, progress=True) as engine:  # type: ignore[arg-type]
+        async with Engine(model, journal=journal, concurrency=limit, progress=True) as engine:
             guidance, source = await write_instructions(engine, known, groups, use_case=use_case, prompts=prompts)
         return Instructions(space=known.name, used=False, source=source, labels=guidance)
 
@@ -147,7 +147,7 @@ def command(
             use_case=use_case,
             prompts=prompts,
             journal=journal,
-            concurrency=limit,  # type: ignore[arg-type]
+            concurrency=limit,
             batch_documents=batch_documents,
             progress=True,
         ).predict(records)
@@ -155,11 +155,8 @@ def command(
     written = run(write())
     evidence, better = compare(known, instructed(known, written.labels), held, label, seed=seed)
     written.model_copy(update={"used": better, "evidence": evidence}).save(out)
-    note(
-        f"{len(written.labels):,} labels have instructions, written to {out}. {say(evidence)}.".replace(
-            ". accuracy", ". Accuracy"
-        )
-    )
+    note(f"{len(written.labels):,} labels have instructions, written to {out}")
+    note(f"The {say(evidence)}")
     if better:
         note(f"Next: labelspace label DATA --space {space} --instructions {out} --model {model} --out labels.jsonl")
     else:
