@@ -47,7 +47,8 @@ def write_predictions(
 
     counts = {"rows": 0, "ok": 0, "abstained": 0, "failed": 0}
     with RowWriter(path) as out, Progress(title, total=total, shown=shown) as bar:
-        for prediction in classifier.predict(passing()):
+        texts = passing() if total is None else _Counted(passing(), total)
+        for prediction in classifier.predict(texts):
             record = waiting.popleft()
             data = prediction.to_data()
             out.write({"id": data.pop("id"), "text": record.text, **data})
@@ -55,3 +56,16 @@ def write_predictions(
             counts[prediction.status] += 1
             bar.advance()
     return counts
+
+
+class _Counted:
+    """Records that can be read once, of which it is known how many there are: a classifier may show what is left."""
+
+    def __init__(self, records: Iterator[Record], total: int) -> None:
+        self._records, self._total = records, total
+
+    def __iter__(self) -> Iterator[Record]:
+        return self._records
+
+    def __len__(self) -> int:
+        return self._total

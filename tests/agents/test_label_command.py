@@ -234,3 +234,11 @@ def test_ctrl_c_keeps_what_is_paid_and_says_how_to_go_on(files: Path, chat_serve
     assert label(files, address) == 0
     assert [row["label"] for row in rows(files)] == [NAMES[n % 3] for n in range(300)]
     assert len(judge.asked) == len(set(judge.asked)) == 300
+
+
+def test_progress_says_how_many_rows_there_are(
+    files: Path, chat_server: Callable[..., str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labelspace.progress.SECONDS_BETWEEN_LINES", 0.0)
+    assert label(files, chat_server(Judge())) == 0
+    assert re.search(r"label: \d+ of 30 rows, [\d,]+/s, \d+ s left \(\d+ in flight", capsys.readouterr().err)
