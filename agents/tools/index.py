@@ -68,7 +68,7 @@ class ScreenedIndex:
     fit into a processor's cache, all of them do not.
     """
 
-    def __init__(self, vectors: Vectors, *, widths: tuple[int, ...] = (32, 64, 128, 224)) -> None:
+    def __init__(self, vectors: Vectors, *, widths: tuple[int, ...] = (39, 78, 157, 252)) -> None:
         """Turn the vectors; takes a second for 100,000.
 
         Args:
@@ -82,11 +82,13 @@ class ScreenedIndex:
         self._parts = []
         lengths = (self.vectors.astype(np.float64) ** 2).sum(axis=1)
         for start, end in pairwise(edges):
-            part = np.ascontiguousarray(self.vectors @ self._axes[:, start:end])
+            part = self.vectors @ self._axes[:, start:end]
             lengths = np.maximum(lengths - (part.astype(np.float64) ** 2).sum(axis=1), 0)
             # Rounded up, so that the bound holds in spite of single precision.
             left = (np.sqrt(lengths) * 1.00001 + 1e-6).astype(np.float32)
-            self._parts.append((start, end, part, left))
+            # The length of what is left is one more coordinate: its product with that of the query is the bound.
+            # (With it, rows are multiples of eight numbers long, which BLAS is half as fast again with.)
+            self._parts.append((start, end, np.ascontiguousarray(np.hstack([part, left[:, None]])), left))
 
     def search(self, query: Vectors, k: int) -> tuple[Places, Vectors]:
         """The best k, of equals the first."""
@@ -97,23 +99,20 @@ class ScreenedIndex:
         slack = _slack(query)
         least = np.float32(-np.inf)
         alive: Places | None = None  # all
-        known: Vectors = np.zeros(0, np.float32)
+        known: Vectors | None = None  # nothing
         for start, end, part, left in self._parts:
-            length = np.linalg.norm(turned[end:])
-            if alive is None:
-                more = part @ turned[start:end]
-                known = known + more if len(known) else more
-                bound = left * length
-            else:
-                known += part.take(alive, axis=0) @ turned[start:end]
-                bound = left.take(alive) * length
-            bound += known
-            likely = _best_of_blocks(bound, 4 * k + 100) if alive is None else alive[_highest(bound, 3 * k)]
+            length = np.float32(np.linalg.norm(turned[end:]))
+            rows, lengths = (part, left) if alive is None else (part.take(alive, axis=0), left.take(alive))
+            bound: Vectors = rows @ np.append(turned[start:end], length)
+            if known is not None:
+                bound += known
+            likely = _best_of_blocks(bound, 2 * k + 40) if alive is None else alive[_highest(bound, 3 * k)]
             least = max(least, self._reached(likely, query, k) - slack)
             kept = np.flatnonzero(bound >= least)
             # To pick rows out one by one pays only where they are few.
             if alive is not None or len(kept) < len(self.vectors) // 12:
-                known, alive = known[kept], kept if alive is None else alive[kept]
+                bound, lengths, alive = bound[kept], lengths[kept], kept if alive is None else alive[kept]
+            known = bound - lengths * length
         return _settled(self.vectors, kept if alive is None else alive, query, k)
 
     def _reached(self, places: Places, query: Vectors, k: int) -> np.float32:
