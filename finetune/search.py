@@ -26,7 +26,7 @@ from labelspace.progress import Progress
 SCORES = "search.jsonl"
 GRIDS: dict[str, dict[str, list[Any]]] = {
     "linear": {"C": [1.0, 3.0, 10.0, 30.0, 100.0], "words": [0.0, 0.5, 1.0]},
-    "mlp": {"hidden": [128, 512], "learning_rate": [3e-4, 1e-3], "dropout": [0.1, 0.5]},
+    "mlp": {"hidden": [128, 512], "epochs": [30, 90], "dropout": [0.2, 0.5]},
     "lightgbm": {"depth": [3, 5, 7], "trees": [50, 200], "learning_rate": [0.05, 0.1]},
     "ls": {
         "training.learning_rate": [5e-5, 2e-4, 5e-4, 1e-3],

@@ -18,7 +18,8 @@ class TwoLayerHead(EmbeddingHead):
     """A hidden layer and a linear one over text embeddings, trained by Adam; numpy suffices.
 
     The form that TnT-LLM distils into (arXiv 2403.12173): Adam at 1e-3 with a weight decay of 1e-5. Ours also drops
-    hidden units at random, and scales embeddings to components of about 1, which those rates expect.
+    hidden units at random, and scales embeddings to components of about 1, which those rates expect. Width, epochs and
+    dropout were chosen by three of five folds of 2,000 training texts of clinc150.
     """
 
     kind = "mlp"
@@ -33,12 +34,12 @@ class TwoLayerHead(EmbeddingHead):
         *,
         multi_label: bool = False,
         words: float = 0.5,
-        hidden: int = 256,
-        epochs: int = 40,
+        hidden: int = 512,
+        epochs: int = 60,
         batch_size: int = 32,
         learning_rate: float = 1e-3,
         weight_decay: float = 1e-5,
-        dropout: float = 0.3,
+        dropout: float = 0.5,
         class_weight: Literal["balanced"] | Mapping[str, float] | None = None,
         calibrate: bool = True,
         seed: int = 0,
