@@ -1,4 +1,4 @@
-"""How far judges disagree with the labels: by confidence, and with a tolerance where labels are a scale."""
+"""How far judges disagree with the labels, by how sure they are."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
-
-from labelspace.errors import DataError
 
 EDGES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 """Bins of a judge's confidence."""
@@ -26,22 +24,6 @@ class Bin(BaseModel):
     """Records of which the judges say that the label is wrong."""
     wrong: int | None = None
     """Of those, records whose label is wrong in truth, where it is known."""
-
-
-def agreement_within(
-    chances: NDArray[np.float64], given: NDArray[np.int64], *, tolerance: int = 0
-) -> NDArray[np.float64]:
-    """Probability that ordinal labels are right, [n]: what a judge gives to labels within a tolerance.
-
-    Args:
-        chances: Of each label, in their order, [n, k], such as a labeler gives by code.
-        given: Position of the given label, [n].
-        tolerance: How many steps off a label may be and still count as right.
-    """
-    if chances.ndim != 2 or len(chances) != len(given):
-        raise DataError("give one row of probabilities for each label")
-    away = np.abs(np.arange(chances.shape[1]) - given[:, None])
-    return np.asarray(np.where(away <= tolerance, chances, 0).sum(axis=1))
 
 
 def by_confidence(right: NDArray[np.float64], *, wrong: NDArray[np.bool_] | None = None) -> tuple[Bin, ...]:

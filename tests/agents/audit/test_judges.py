@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labelspace.agents.audit.disagreement import agreement_within, by_confidence
+from labelspace.agents.audit.disagreement import by_confidence
 from labelspace.agents.audit.judges import judge_records
 from labelspace.errors import ConfigError
 from labelspace.llm import Reply, Request, ScriptedLLM, TokenLogprob
@@ -113,12 +113,6 @@ def test_several_labels_are_as_right_as_the_worst() -> None:
     both = Record(id="x", text="money", labels=("refund", "delivery"))
     model = ScriptedLLM(lambda r: said(0.9 if '"refund"' in r.messages[-1]["content"] else 0.2))
     assert judge_records([both], space, [model], wordings=("right",)).mean[0] == pytest.approx(0.2)
-
-
-def test_ordinal_labels_have_a_tolerance() -> None:
-    chances = np.array([[0.1, 0.2, 0.6, 0.1]] * 2)
-    assert agreement_within(chances, np.array([2, 0])).tolist() == pytest.approx([0.6, 0.1])
-    assert agreement_within(chances, np.array([2, 0]), tolerance=1).tolist() == pytest.approx([0.9, 0.3])
 
 
 def test_disagreement_by_confidence() -> None:
