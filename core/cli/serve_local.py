@@ -16,6 +16,7 @@ from labelspace.progress import note
 if TYPE_CHECKING:
     import uvicorn
 
+    from labelspace.embed import Embedder
     from labelspace.finetune.classifier import HeadClassifier
     from labelspace.serve.counts import Counts
     from labelspace.serve.guard import Limits
@@ -26,7 +27,7 @@ ASKED = "Where is my parcel?"
 """Asked before anybody else can, so that the first caller does not wait; and by --check."""
 
 
-def serve_local(folder: str, *, embedder: str | None, batch_size: int, **listening: Any) -> None:
+def serve_local(folder: str, *, embedder: str | Embedder | None, batch_size: int, **listening: Any) -> None:
     """Load the model and listen until stopped."""
     from labelspace.finetune.store import load_classifier
     from labelspace.serve.batching import Batcher

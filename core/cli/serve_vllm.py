@@ -113,6 +113,7 @@ def _adapter_flags(adapters: Sequence[str], heads: str | None, known: Sequence[S
 def _serve_encoder(path: Path, more: Sequence[str], *, embedder: str | None, batch_size: int, **listening: Any) -> None:
     """A linear head whose encoder runs in vLLM."""
     from labelspace.cli.serve_local import serve_local
+    from labelspace.embed.server import ServerEmbedder
     from labelspace.finetune.store import read_model
     from labelspace.serve.vllm import VLLMServer
 
@@ -124,4 +125,6 @@ def _serve_encoder(path: Path, more: Sequence[str], *, embedder: str | None, bat
     with VLLMServer(
         Path(spec).expanduser(), flags, name="encoder", probe=("/v1/embeddings", {"input": "a"})
     ) as address:
-        serve_local(str(path), embedder=f"{address}/v1#encoder", batch_size=batch_size, **listening)
+        # vLLM would refuse a text that is too long; sentence-transformers, with which the head was trained, cuts it.
+        encoder = ServerEmbedder(f"{address}/v1#encoder", parameters={"truncate_prompt_tokens": -1})
+        serve_local(str(path), embedder=encoder, batch_size=batch_size, **listening)

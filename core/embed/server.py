@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,7 +27,15 @@ Result = TypeVar("Result")
 class ServerEmbedder:
     """Speaks to `/v1/embeddings`; a key, if one is needed, is read from OPENAI_API_KEY."""
 
-    def __init__(self, address: str, *, batch_size: int = 64, retries: int = 5, first_wait: float = 1.0) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        batch_size: int = 64,
+        retries: int = 5,
+        first_wait: float = 1.0,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> None:
         """Point at a model on a server.
 
         Args:
@@ -35,12 +43,14 @@ class ServerEmbedder:
             batch_size: Texts in one request.
             retries: Attempts after the first where the server is busy, failing or out of reach.
             first_wait: Seconds before the second attempt; doubled each time.
+            parameters: Further fields of every request, such as vLLM's `truncate_prompt_tokens`.
         """
         self.base, _, self.model = address.partition("#")
         self.base = self.base.rstrip("/")
         self.batch_size = batch_size
         self.retries = retries
         self.first_wait = first_wait
+        self.parameters = dict(parameters or {})
 
     @property
     def name(self) -> str:
@@ -97,7 +107,7 @@ class ServerEmbedder:
         return np.stack(rows)
 
     async def _batch(self, session: aiohttp.ClientSession, texts: list[str]) -> list[Vectors]:
-        body = {"model": self.model, "input": texts, "encoding_format": "float"}
+        body = {"model": self.model, "input": texts, "encoding_format": "float", **self.parameters}
         status, data = await self._call(session, "POST", "embeddings", body)
         if status in (400, 413, 422):
             # Most often one text is longer than the model reads. Find it by halving, then cut it.

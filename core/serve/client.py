@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 from labelspace.errors import ConfigError, ModelError
 from labelspace.llm.client import HTTPModel
@@ -94,7 +95,7 @@ class VLLMClassifier:
         await model.start({})
         try:
             listed = await model._get(f"{self.root}/v1/models")
-            own = await model._get(f"{self.root}/labelspace" + (f"?model={self.name}" if self.name else ""))
+            own = await model._get(f"{self.root}/labelspace" + (f"?model={quote(self.name)}" if self.name else ""))
         finally:
             await model.close()
         if self.export is not None:
@@ -122,7 +123,7 @@ class VLLMClassifier:
 
     async def _stream(self, records: Iterator[Record], served: Served) -> AsyncIterator[Prediction]:
         model = ClassifyModel(self.root, served, api_key=self._key, timeout=self._timeout)
-        source = {"model": f"{self.root}#{served.model}", "head": served.head, "space": served.space.version}
+        source = {"model": f"{model.address}#{served.model}", "head": served.head, "space": served.space.version}
 
         def ask(batch: list[Record]) -> Request:
             # One sign stands in where all are blank, and its answer is passed over.

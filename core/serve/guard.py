@@ -93,13 +93,14 @@ class Guard:
             return
         body = bytearray()
         try:
-            problem = await asyncio.wait_for(self._read(receive, body), self._limits.body_seconds)
-            if problem is None:
+            try:
+                trouble = await asyncio.wait_for(self._read(receive, body), self._limits.body_seconds)
+            except asyncio.TimeoutError:
+                trouble = 408, f"the body did not come within {self._limits.body_seconds:g} s"
+            if trouble is None:
                 await self._app(scope, _replay(bytes(body), receive), send)
-            elif problem[0]:
-                await self._refuse(send, *problem)
-        except asyncio.TimeoutError:
-            await self._refuse(send, 408, f"the body did not come within {self._limits.body_seconds:g} s")
+            elif trouble[0]:
+                await self._refuse(send, *trouble)
         finally:
             self._held -= len(body)
 

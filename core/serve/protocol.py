@@ -137,6 +137,8 @@ class Upstream:
         except CallFailed as error:
             refused = error.kind in ("rejected", "context_length", "content_filter")
             raise (Refused if refused else Overloaded)(error.reason) from error
+        except ModelError as error:  # an adapter that vLLM has lost, say: callers may come again
+            raise Overloaded(str(error)) from error
         return np.concatenate([read_rows(reply, self.served) for reply in replies])
 
     async def close(self) -> None:

@@ -22,11 +22,15 @@ import numpy as np
 import pytest
 import tiny
 
+from labelspace.data import read_records
 from labelspace.finetune.export.adapter import export_adapter
 from labelspace.finetune.export.vllm import export_merged
+from labelspace.finetune.linear import LinearHead
+from labelspace.finetune.store import save_model
 from labelspace.serve.client import VLLMClassifier
 from labelspace.serve.served import Served
 from labelspace.serve.vllm import VLLMServer, ask
+from labelspace.space import LabelSpace
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.timeout(900)]
 pytestmark.append(pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed: make .venv/.test"))
@@ -100,7 +104,7 @@ def check(model: Any, classifier: VLLMClassifier, texts: list[str] = TEXTS) -> f
     for text, row, made in zip(texts, wanted, classifier.predict(texts), strict=True):
         assert made.status == ("ok" if text.strip() else "abstained"), made.reason
         if made.status == "ok":
-            got = np.array([made.scores[name] for name in names])
+            got = np.array([made.scores[str(name)] for name in names])
             worst = max(worst, float(np.abs(got - row).max()))
             if model.multi_label:
                 wanted_names = {
@@ -203,6 +207,18 @@ def test_served_by_one_command(bases: dict[str, str], tmp_path: Path) -> None:
         answer = ask(f"{address}/classify", {"input": ["the red cat", ""]})
         assert answer["labelspace"]["version"] == classifier.label_space.version
         assert [one["status"] for one in answer["data"]] == ["ok", "abstained"]
+
+
+def test_a_linear_head_whose_encoder_vllm_runs(tmp_path: Path, encoder_folder: str) -> None:
+    records = [one for one in read_records("sample:support") if one.label and not one.is_blank][:120]
+    head = LinearHead(f"st:{encoder_folder}").fit([one.text for one in records], [one.label or "" for one in records])
+    save_model(tmp_path / "model", head, LabelSpace.of([str(name) for name in head.classes_]))
+    command = [sys.executable, "-m", "labelspace", "serve", str(tmp_path / "model"), "--engine", "vllm", "--port", "0"]
+    texts = [text for text in TEXTS if "\x00" not in text] + [one.text for one in records]
+    with running([*command, *(f"--vllm-argument={one}" for one in SMALL)]) as address:
+        worst = check(head, VLLMClassifier(address), texts)
+        print(f"encoder: {worst:.1e}")
+        assert worst < TOLERANCE
 
 
 @contextmanager
