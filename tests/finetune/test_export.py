@@ -12,6 +12,7 @@ import tiny
 import torch
 import transformers
 
+from labelspace.cli import main
 from labelspace.errors import ConfigError, DataError
 from labelspace.finetune.export.adapter import export_adapter
 from labelspace.finetune.export.check import compare
@@ -151,3 +152,17 @@ def test_adapters_on_one_base(bases: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="export this one by itself with --to vllm"):
         export_adapter(tmp_path / "ptec", tmp_path / "no", shared)
     assert not (tmp_path / "no").exists()
+
+
+def test_on_the_command_line(bases: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny.train("ls", bases["start"], tmp_path / "model")
+    forms = (["--to", "vllm"], ["--to", "adapter", "--shared-base", str(tmp_path / "shared")])
+    for number, form in enumerate(forms):
+        with pytest.raises(SystemExit) as done:
+            main(["export", str(tmp_path / "model"), *form, str(tmp_path / f"out{number}")])
+        assert not done.value.code
+        said = capsys.readouterr().err
+        assert "a ls head for 3 labels" in said and "Next: labelspace serve" in said
+        assert Served.load(tmp_path / f"out{number}").names == ("bird", "cat", "dog")
+    readme = (tmp_path / "out0" / "README.md").read_text()
+    assert "vllm serve FOLDER --runner pooling --dtype float32 --max-model-len 64" in readme
