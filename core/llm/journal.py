@@ -106,6 +106,7 @@ class Journal:
             self._file.executescript(_SCHEMA)
             self.about = Memory(self._keep, self._file.execute("SELECT name, value FROM about"))
             self._check_layout()
+            self._file.execute("PRAGMA synchronous=NORMAL")
             self.spent = {
                 row[0]: Spent(*row[1:])
                 for row in self._file.execute("SELECT model, calls, prompt_tokens, completion_tokens, money FROM spent")
@@ -123,10 +124,12 @@ class Journal:
 
     def _open(self) -> sqlite3.Connection:
         name = ":memory:" if self.path is None else str(self.path)
+        # A new file has nothing to lose, and waiting for the disk takes most of the time of starting a run.
+        is_new = self.path is None or not self.path.exists() or not self.path.stat().st_size
         connection = sqlite3.connect(name, check_same_thread=False, isolation_level=None, timeout=30)
         for pragma in (
+            f"synchronous={'OFF' if is_new else 'NORMAL'}",
             "journal_mode=WAL",
-            "synchronous=NORMAL",
             "cache_size=-16000",
             "wal_autocheckpoint=4000",
             "journal_size_limit=67108864",
