@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -33,6 +35,8 @@ def serve_vllm(
     """Start vLLM, wait until it has answered, and listen until stopped."""
     from labelspace.finetune.store import MODEL, read_model
 
+    # Whoever stops this while vLLM starts must not leave it behind: the way out leads through the blocks below.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with ExitStack() as stack:
         path = Path(folder)
         if (path / MODEL).exists():

@@ -14,17 +14,18 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from labelspace.errors import MissingExtra, ModelError
-from labelspace.serve.vllm_main import is_for_cpu
+from labelspace.serve.vllm_main import is_for_cpu, is_installed
 
 _START_SECONDS = 900.0
 """A large model is read and compiled for minutes."""
 _STOP_SECONDS = 30.0
+_BROKEN = 5
+"""Answers 500 after which it will not come right."""
 _TAIL = 1500
 """Characters of the log that are shown where it does not start."""
 
@@ -56,7 +57,7 @@ class VLLMServer:
         Raises:
             MissingExtra: vLLM is not installed.
         """
-        if find_spec("vllm") is None:
+        if not is_installed("vllm") and not is_for_cpu():
             raise MissingExtra("vllm", "vllm")
         self.folder, self.name, self.probe = Path(folder), name, probe
         self._environment = {
@@ -109,12 +110,13 @@ class VLLMServer:
 
     def _wait(self) -> None:
         end = time.monotonic() + _START_SECONDS
-        trouble = "it ended"
-        while self.runs:
+        trouble, broken = "it ended", 0
+        while self.runs and broken < _BROKEN:
             try:
                 ask(self.address + self.probe[0], {"model": self.name, **self.probe[1]})
             except urllib.error.HTTPError as error:
                 trouble = f"HTTP {error.code}: {error.read(300).decode('utf-8', 'replace')}"
+                broken += error.code == 500  # as where its attention has no kernel for the size of a head
                 if error.code < 500 and error.code != 404:
                     break
             except (OSError, ValueError) as error:

