@@ -30,7 +30,7 @@ Stage = Literal[
 ]
 STAGES: tuple[str, ...] = get_args(Stage)
 NEEDS_USAGE = frozenset(STAGES) - {"bm25", "descriptions"}
-BEST: tuple[str, ...] = ("descriptions", "tool2vec", "neighbours", "nearest", "wording", "mlc")
+BEST: tuple[str, ...] = ("bm25", "descriptions", "tool2vec", "neighbours", "nearest", "wording", "mlc")
 """What is fused where nothing is asked for."""
 
 
