@@ -17,10 +17,8 @@ from labelspace.agents.taxonomy_checks import (
     plain_text,
     refuse,
 )
+from labelspace.agents.texts import quotation
 from labelspace.llm import ReplyError
-
-QUOTED_WORDS = 8
-"""So many words in a row of a document make a quotation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +63,6 @@ def read_summaries(text: str, count: int, max_words: int, *, unquoted: Sequence[
             problems.append(f"the summary of document {number} repeats {quoted!r}: say it in your own words")
     refuse(problems, f"Give one summary of at most {max_words} words for each of the {count} documents.")
     return [found[number] for number in range(1, count + 1)]
-
-
-def quotation(text: str, document: str, *, words: int = QUOTED_WORDS) -> str:
-    """The first run of so many words that a text shares with a document; "" where there is none."""
-    said, source = (re.findall(r"\w+", one.casefold()) for one in (text, document))
-    runs = {tuple(source[at : at + words]) for at in range(len(source) - words + 1)}
-    places = range(len(said) - words + 1)
-    return next((" ".join(said[at : at + words]) for at in places if tuple(said[at : at + words]) in runs), "")
 
 
 def read_taxonomy(text: str, limits: Limits, *, documents: int = 0) -> tuple[Draft, ...]:

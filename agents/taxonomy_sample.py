@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from labelspace.agents.graph import Labels, nearest
 
-_CELLS, _EACH = 256, 2
+_CELLS, _EACH = 512, 2
 """Cells that the documents are divided into, at most, and rows of the sample that each can give at least."""
 _EVEN = 0.5
 """Share of the sample that is spread evenly over the cells; the rest is drawn at random."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +29,8 @@ EPILOG = """\b
 Without a model, texts are clustered by their embeddings, the number of labels follows from the data, and
 labels are named by what distinguishes their texts. With a model, it reads the texts in batches, makes a
 taxonomy, improves it batch by batch and reviews it (TnT-LLM). Replies are kept in the journal, so the
-same command goes on after a stop and asks nothing twice.
+same command goes on after a stop and asks nothing twice. OUT.steps.json tells the score of each step, what
+the model found wanting, and what it changed.
 
 \b
 --update OLD brings a space up to date with new texts. What changed is shown as a diff with reasons, and
@@ -149,7 +152,7 @@ def command(
         "seed": seed,
     }
     sizes: dict[str, int] = {}
-    changes = None
+    changes, steps = None, tuple[Any, ...]()
     if model == "none" or method == "clusters":
         space, sizes = _clusters(
             [record.text for record in records], model, told, asking, max_labels=max_labels, cache=cache
@@ -160,7 +163,7 @@ def command(
 
         settings = TaxonomySettings(**told, max_labels=most_labels(max_labels, begun))
         made = make_taxonomy(records, settings, model=model, start=begun, reasons=update is not None, **asking)
-        space, changes = made.space, made.changes
+        space, changes, steps = made.space, made.changes, made.steps
     if out == "-":
         click.echo(space.to_yaml(), nl=False)
     else:
@@ -173,6 +176,9 @@ def command(
     blank = sum(record.is_blank for record in records)
     aside = f"; {blank:,} without text were set aside" if blank else ""
     note(f"{len(space.leaves)} labels for {len(records) - blank:,} texts{aside}")
+    if steps and out != "-":
+        told_steps = [asdict(step) for step in steps]
+        Path(f"{out}.steps.json").write_text(json.dumps(told_steps, ensure_ascii=False, indent=1) + "\n", "utf-8")
     if changes is not None:
         note(f"What changed:\n{changes}")
     if out == "-":

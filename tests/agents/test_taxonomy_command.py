@@ -86,6 +86,8 @@ def test_a_space_in_use_is_updated_and_its_labels_migrate(
     assert space.names == ("Delivery", "Sign-in", "Returns")
     changes = Changes.load(tmp_path / "space.yaml.changes.json")
     assert (changes.old, changes.new) == (OLD.version, space.version)
+    [step] = json.loads((tmp_path / "space.yaml.steps.json").read_text())
+    assert (step["what"], step["score"], step["explanation"]) == ("update", 60, "Returns have no label.")
     assert len(asked) == 1
     assert run(*what, "--model", server) == 0
     assert len(asked) == 1, "a rerun asked again"

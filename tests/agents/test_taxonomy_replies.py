@@ -10,13 +10,13 @@ import pytest
 from labelspace.agents.taxonomy_checks import Draft, Limits
 from labelspace.agents.taxonomy_language import foreign
 from labelspace.agents.taxonomy_replies import (
-    quotation,
     read_choice,
     read_groups,
     read_judgement,
     read_summaries,
     read_taxonomy,
 )
+from labelspace.agents.texts import quotation
 from labelspace.llm import ReplyError
 
 LIMITS = Limits(max_labels=3, name_words=4, description_words=10, other="Sonstiges")
