@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from labelspace.agents.asking import Refused, Warming, ask_each
+from labelspace.agents.asking import Refused, Warming, ask_each, shorter_texts
 from labelspace.agents.replies import read_object
 from labelspace.agents.texts import cut_middle
 from labelspace.errors import DataError
@@ -25,7 +25,6 @@ from labelspace.records import Prediction, Record
 from labelspace.space import LabelSpace
 
 Choice = Literal["assigned", "other", "none"]
-Value = TypeVar("Value")
 _RETRIES = 3
 
 
@@ -155,7 +154,7 @@ def judge_items(
             schema=answers_schema(len(batch), answers),
             warming=Warming(0.0, 0.1, _RETRIES),
             sampling={},
-            cut=lambda given, _: [],
+            cut=shorter_texts,
         )
         return [None] * len(batch) if isinstance(answer, Refused) else list(answer)
 
@@ -199,9 +198,8 @@ def read_answers(text: str, count: int, answers: Sequence[str]) -> list[str]:
         ReplyError: One is missing, or is none of them.
     """
     data = read_object(text, ())
-    by_fold: Mapping[str, str] = {answer.casefold(): answer for answer in answers}
-    clean: Callable[[Any], str] = lambda value: str(value).strip(" \"'.()").casefold()  # noqa: E731
-    found = {str(key).strip(): by_fold.get(clean(value)) for key, value in data.items()}
+    by_fold = {answer.casefold(): answer for answer in answers}
+    found = {key.strip(): by_fold.get(str(value).strip(" \"'.()").casefold()) for key, value in data.items()}
     wrong = [number for number in map(str, range(1, count + 1)) if found.get(number) is None]
     if wrong:
         raise ReplyError(
