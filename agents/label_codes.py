@@ -10,24 +10,23 @@ words, or several times for a vote. `source` of a prediction says which it was.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from random import Random
 from typing import Any, Literal, cast
 
 from labelspace.agents.codes import choose_codes
-from labelspace.agents.label_form import Answer, closed_object
+from labelspace.agents.label_code_form import code_prompts, is_whole, place_of, verbal_schema
+from labelspace.agents.label_form import Answer
 from labelspace.agents.label_names import shorter
 from labelspace.agents.label_views import label_table
-from labelspace.agents.replies import fold, read_object, read_share, without_thoughts
+from labelspace.agents.replies import read_object, read_share, without_thoughts
 from labelspace.agents.texts import cut_middle
 from labelspace.errors import ConfigError
-from labelspace.llm import Engine, Outcome, Reply, ReplyError, Request, choice_distribution
+from labelspace.llm import Engine, Outcome, Reply, Request, choice_distribution
 from labelspace.prompts import Prompt, load_prompt
 from labelspace.records import Record
 from labelspace.space import LabelSpace
@@ -82,7 +81,6 @@ class ByCode:
         self._ids: tuple[dict[str, int], ...] = ()
         """Codes and their tokens, as many together as one request scores; none where tokens are not known."""
         self._scores_ids = False
-        self._read_by_name = {fold(name): name for name in self.names}
 
     @property
     def source(self) -> Mapping[str, Any]:
@@ -110,34 +108,10 @@ class ByCode:
         return len(self._prompts)
 
     def _write_prompts(self) -> None:
-        """Bind everything but the document; those who vote see the labels in other orders, under other codes."""
-        self._prompts = []
-        taken: set[tuple[tuple[int, ...], tuple[str, ...]]] = set()
-        for vote in range(self._samples if self._way == "sampled" else 1):
-            labels, codes = tuple(range(len(self._table))), self._codes
-            for seed in range(50 * vote, 50 * vote + 50):
-                if (labels, codes) not in taken:
-                    break
-                labels, codes = self._shuffled(seed)
-            taken.add((labels, codes))
-            code_of = dict(zip(self.names, codes, strict=True))
-            known = {
-                "use_case": self._use_case,
-                "labels": [{**self._table[at], "code": code_of[self._table[at]["name"]]} for at in labels],
-                "other": {"code": code_of[self.space.other], "name": self.space.other} if self.space.other else "",
-                "confidence": self._way == "verbal",
-            }
-            self._prompts.append((self._template.bind(**known), codes))
-
-    def _shuffled(self, seed: int) -> tuple[tuple[int, ...], tuple[str, ...]]:
-        """Another order of the labels, groups staying together, and other codes for them."""
-        random = Random(seed)
-        labels, codes = list(range(len(self._table))), list(self._codes)
-        random.shuffle(labels)
-        random.shuffle(codes)
-        groups = list(dict.fromkeys(self._table[at]["group"] for at in labels))
-        labels.sort(key=lambda at: groups.index(self._table[at]["group"]))
-        return tuple(labels), tuple(codes)
+        """Bind everything but the document."""
+        template = self._template.bind(use_case=self._use_case, confidence=self._way == "verbal")
+        votes = self._samples if self._way == "sampled" else 1
+        self._prompts = code_prompts(template, self.space, self._table, self._codes, votes=votes)
 
     # -- asking ------------------------------------------------------------------------------
 
@@ -220,7 +194,7 @@ class ByCode:
         prompt, codes = self._prompts[vote if self._way == "sampled" else 0]
         messages = prompt.render(document=text)
         if self._way == "verbal":
-            return Request(messages, schema=_verbal_schema(codes), max_tokens=self._max_tokens)
+            return Request(messages, schema=verbal_schema(codes), max_tokens=self._max_tokens)
         one = 1 if self._ids else None
         if self._way == "sampled":
             return Request(messages, choices=codes, temperature=_WARM, seed=vote, max_tokens=self._max_tokens or one)
@@ -240,7 +214,7 @@ class ByCode:
         if self._way == "verbal":
             data = read_object(reply.text, ("code", "confidence"))
             text, told = str(data["code"]), read_share(data["confidence"])
-        name = self._named(text, codes)
+        name = self.names[place_of(text, codes, self.names)]
         none_fits = name == self.space.other
         if self._way == "verbal":
             return Answer(() if none_fits else (name,), none_fits, None, {}, told, {"confidence": "verbalised"})
@@ -250,7 +224,7 @@ class ByCode:
         if found is None:
             how = "none: the server gave no log-probabilities"
             return Answer(() if none_fits else (name,), none_fits, source={"confidence": how})
-        how = "logprobs" if _is_whole(reply, codes) else f"logprobs, truncated to the likeliest {TOP} tokens"
+        how = "logprobs" if is_whole(reply, codes) else f"logprobs, truncated to the likeliest {TOP} tokens"
         scores = {label: found[code] for label, code in zip(self.names, codes, strict=True)}
         return Answer(
             () if none_fits else (name,), none_fits, None, self._kept(scores), scores[name], {"confidence": how}
@@ -266,20 +240,6 @@ class ByCode:
             return first
         whole = replace(first.reply, choice_logprobs=scored)
         return replace(first, value=self._read(whole, first.item), reply=whole)
-
-    def _named(self, text: str, codes: tuple[str, ...]) -> str:
-        """The label that a reply means: by its code, or by its name where the model gave that.
-
-        Raises:
-            ReplyError: Neither is a label's.
-        """
-        found = re.match(r"[\W_]*([A-Za-z0-9]+)", text)
-        if found and found[1] in codes and not re.match(r"\s+\w", text[found.end() :]):
-            return self.names[codes.index(found[1])]
-        if (name := self._read_by_name.get(fold(text))) is not None:
-            return name
-        listed = "; ".join(codes if len(codes) <= 60 else [*codes[:60], "..."])
-        raise ReplyError(f"{' '.join(text.split())[:100]!r} is not a code. Answer with exactly one of: {listed}")
 
     def _counted(self, votes: list[Outcome[tuple[Record, int], Answer]]) -> Outcome[Record, Answer]:
         """One outcome for a record from those of its votes: the majority's, first come where it is a draw."""
@@ -305,15 +265,3 @@ class ByCode:
             return kept
         best = sorted(kept, key=lambda name: -kept[name])[:_BEST_KEPT]
         return {name: kept[name] for name in best}
-
-
-def _is_whole(reply: Reply, codes: tuple[str, ...]) -> bool:
-    """Whether every code was scored."""
-    if reply.choice_logprobs is not None:
-        return reply.choice_logprobs.keys() >= set(codes)
-    told = {token.strip() for one in reply.logprobs or () for token, _ in one.top}
-    return told.issuperset(codes)
-
-
-def _verbal_schema(codes: tuple[str, ...]) -> dict[str, Any]:
-    return closed_object({"code": {"type": "string", "enum": list(codes)}, "confidence": {"type": "integer"}})

@@ -13,7 +13,6 @@ Ray Data cuts files into blocks as it likes, and a block that it asks for again 
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -21,21 +20,20 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from labelspace.agents.label_ray_account import add_up, share_of, spent_on, with_spent
+from labelspace.agents.label_ray_cluster import import_ray, quieten, start_ray
 from labelspace.agents.label_ray_worker import Board, Partition, Worker
 from labelspace.agents.labeler import NOT_ASKED
 from labelspace.data import RowWriter, write_rows
-from labelspace.errors import ConfigError, MissingExtra, ModelError
+from labelspace.errors import ConfigError, ModelError
 from labelspace.llm.budget import Cap
-from labelspace.llm.journal import Journal, Spent
+from labelspace.llm.journal import Spent
 from labelspace.progress import Progress
 from labelspace.records import Record
 from labelspace.space import LabelSpace
 
 PARTITION_ROWS = 10_000
-_STORE = 100 << 20
-"""Bytes of Ray's object store, where Ray is started here: only file names and counts go through it."""
 _SPENT = "the budget of "
-_NOT_ADDED = ("concurrency", "price", "seconds", "rows_per_second", "model", "address", "server")
 
 
 @dataclass
@@ -80,22 +78,13 @@ def label_with_ray(
         ModelError: The model can't be used, and nothing was done.
     """
     address = address or os.environ.get("RAY_ADDRESS")
-    if address is None:
-        # Whatever its name says: a Ray that is started here then listens on loopback only.
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    try:
-        import ray
-        import ray.data
-    except ImportError:
-        raise MissingExtra("ray", "ray") from None
+    ray = import_ray(address)
     if partition_rows < 1 or (workers is not None and workers < 1):
         raise ConfigError(f"workers and rows of a partition are 1 or more, not {workers} and {partition_rows}")
     partitions = list(_cut(records, Path(folder).absolute(), partition_rows))
     began = not ray.is_initialized()
     if began:
-        _start(ray, address, workers)
+        start_ray(ray, address, workers)
     try:
         run = _Run(ray, Path(folder).absolute(), space, settings, workers or int(ray.cluster_resources().get("CPU", 1)))
         run.label(partitions, shown=progress)
@@ -111,21 +100,6 @@ def label_with_ray(
             counts["rows"] += 1
             counts[row["status"]] += 1
     return Finished(counts, run.account, run.stopped)
-
-
-def _start(ray: Any, address: str | None, workers: int | None) -> None:
-    if address is not None:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-        return
-    ray.init(
-        address="local",
-        num_cpus=workers,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-        object_store_memory=_STORE,
-        _node_ip_address="127.0.0.1",
-    )
 
 
 def _cut(records: Iterable[Record], folder: Path, rows: int) -> Iterator[Partition]:
@@ -168,9 +142,9 @@ class _Run:
     def label(self, partitions: list[Partition], *, shown: bool) -> None:
         """Label all partitions, as far as the budget goes."""
         self._board.wipe()
-        spent = {partition.number: _spent(partition) for partition in partitions}
+        spent = {partition.number: spent_on(partition) for partition in partitions}
         with Progress("label", total=sum(partition.rows for partition in partitions), shown=shown) as bar:
-            share = None if self._cap is None else _less(self._cap, spent.values(), len(partitions))
+            share = None if self._cap is None else share_of(self._cap, spent.values(), len(partitions))
             again, short = self._round(partitions, spent, share, bar)
             if again:  # for what their journals have
                 again, more = self._round(again, spent, share, bar)
@@ -178,8 +152,8 @@ class _Run:
             # What one partition did not need may be what another lacks.
             for partition in list(short) if self._board.closed is None else ():
                 assert self._cap is not None
-                now = {one.number: _spent(one) for one in partitions}
-                left = _less(self._cap, now.values(), 1)
+                now = {one.number: spent_on(one) for one in partitions}
+                left = share_of(self._cap, now.values(), 1)
                 if any(part is not None and part <= 0 for part in (left.money, left.tokens, left.calls)):
                     break
                 if not any(self._round([partition], now, left, None)):
@@ -197,10 +171,10 @@ class _Run:
         by_number = {partition.number: partition for partition in partitions}
         rows = []
         for partition in partitions:
-            budget = Cap() if share is None else _more(share, spent[partition.number])
+            budget = Cap() if share is None else with_spent(share, spent[partition.number])
             rows.append({"number": partition.number, "rows": partition.rows, "budget": json.dumps(asdict(budget))})
         data, errors = self._ray.data, self._ray.exceptions
-        _quieten(data)
+        quieten(data)
         pool = data.ActorPoolStrategy(size=min(self._workers, len(partitions)), max_tasks_in_flight_per_actor=1)
         labelled = data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             Worker,
@@ -226,7 +200,7 @@ class _Run:
     def _take(self, result: Mapping[str, Any]) -> tuple[bool, bool]:
         """Count a partition's result; returns whether it broke, and whether it ran out of budget."""
         account = result.get("account") or {}
-        _add(self.account, account)
+        add_up(self.account, account)
         self._done += account.get("ok", 0)
         self._failed += account.get("failed_now", 0)
         broke, closed = result["error"], self._board.closed
@@ -240,57 +214,3 @@ class _Run:
         if why is not None and closed is None:
             self._board.close(why)
         return broke is not None, False
-
-
-def _quieten(data: Any) -> None:
-    """No bars and no chat: progress is shown by whoever called."""
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    context = data.DataContext.get_current()
-    context.enable_progress_bars = context.print_on_execution_start = False
-
-
-def _spent(partition: Partition) -> Spent:
-    """What a partition's journal has cost so far."""
-    total, path = Spent(), partition.path("journal.sqlite")
-    if path.exists():
-        journal = Journal(path)
-        for account in journal.spent.values():
-            total.add(account)
-        journal.close()
-    return total
-
-
-def _less(cap: Cap, spent: Iterable[Spent], parts: int) -> Cap:
-    """An equal part of what is left of a budget."""
-    total = Spent()
-    for one in spent:
-        total.add(one)
-    tokens, parts = total.prompt_tokens + total.completion_tokens, max(parts, 1)
-    return Cap(
-        money=None if cap.money is None else max(cap.money - total.money, 0.0) / parts,
-        tokens=None if cap.tokens is None else max(cap.tokens - tokens, 0) // parts,
-        calls=None if cap.calls is None else max(cap.calls - total.calls, 0) // parts,
-    )
-
-
-def _more(share: Cap, spent: Spent) -> Cap:
-    """A journal's own budget: what it has cost, and its share of what is left."""
-    return Cap(
-        money=None if share.money is None else share.money + spent.money,
-        tokens=None if share.tokens is None else share.tokens + spent.prompt_tokens + spent.completion_tokens,
-        calls=None if share.calls is None else share.calls + spent.calls,
-    )
-
-
-def _add(total: dict[str, Any], more: Mapping[str, Any]) -> None:
-    """Add figures up, and keep the first of what is no figure."""
-    for name, value in more.items():
-        known = total.get(name)
-        if isinstance(value, Mapping):
-            if not isinstance(known, dict):
-                known = total[name] = {}
-            _add(known, value)
-        elif isinstance(value, (int, float)) and not isinstance(value, bool) and name not in _NOT_ADDED:
-            total[name] = (known or 0) + value
-        elif name not in total and name not in ("seconds", "rows_per_second", "path"):
-            total[name] = value

@@ -4,15 +4,15 @@
     labelspace run label_with_ray rows=5000 workers=4
 
 Rows are in a Parquet file; a server on loopback, in a process of its own, answers each with a label
-that follows from its text, and counts. One process labels them all; then Ray actors do, each taking
+that follows from its text, and counts. One process labels them all; then Ray Data actors do, each taking
 partitions of 5,000 rows with a journal for each. Once a quarter of the rows is asked, one of the two
 actors is killed (SIGKILL). What it had paid is in its partition's journal, where the next takes over.
 
-Prints (100,000 rows, two CPU cores that others were using too, 100 s):
-    one process              2,025 rows/s    100,000 calls
+Prints (100,000 rows, two CPU cores that others were using too, two minutes):
+    one process              1,339 rows/s    100,000 calls
     killed a worker at part-00005
-    2 workers, one killed    2,534 rows/s    100,010 calls
-    the labels are identical; 10 calls repaid
+    2 workers, one killed    2,531 rows/s    100,011 calls
+    the labels are identical; 11 calls repaid
 """
 
 from __future__ import annotations
