@@ -33,7 +33,8 @@ all-MiniLM-L6-v2; MetaTool: 4,109 test and 497 test_multi queries, 199 tools, se
 95 % intervals of the last row on test: R@1 .877 to .896, R@5 .967 to .977. On dev it has .883/.977, on pairs of dev
 queries joined by us .466/.947: joined queries do not foretell real ones that need two tools. ToolBank's
 queries need 2 to 6 tools each; words of names and descriptions find them better than meaning does, which
-the row "words and texts too" makes use of; it was added after a first look, for what dev showed (bm25 .552, fusion .506).
+the row "words and texts too" makes use of; it was added after a first look, for what dev showed (bm25 .552, fusion
+.506).
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ def test_a_name_that_the_agent_lacks_is_refused() -> None:
 
 def test_a_chooser_can_show_no_tool() -> None:
     usages = [Usage(f"tell me about {topic}", (f"get_{topic}",)) for topic in TOPICS]
-    chooser = ToolChooser.of(RETRIEVER, usages, coverage=0.9, false_alarms=0.1)
+    chooser = ToolChooser.of(RETRIEVER, usages, coverage=0.8, false_alarms=0.1)
     model = Scripted(script=[AIMessage("Hi."), AIMessage("Hi.")])
     agent = create_agent(model, tools=tools_of(TOOLS.names), middleware=[tool_middleware(chooser)])
     agent.invoke({"messages": [HumanMessage("hello there")]})
