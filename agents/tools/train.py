@@ -50,7 +50,9 @@ def check_stage(name: str, usages: Sequence[Usage]) -> None:
         )
 
 
-def make_stage(name: str, tools: ToolSet, usages: Sequence[Usage], embedder: Embedder) -> Retriever:
+def make_stage(
+    name: str, tools: ToolSet, usages: Sequence[Usage], embedder: Embedder, *, index: str = "exact"
+) -> Retriever:
     """Make and train one stage.
 
     Args:
@@ -58,6 +60,7 @@ def make_stage(name: str, tools: ToolSet, usages: Sequence[Usage], embedder: Emb
         tools: The tools.
         usages: Queries with their tools; may be empty for `bm25` and `descriptions`.
         embedder: For all that don't go by words.
+        index: How vectors of tools are searched: `exact` or `approximate`, see `VectorRetriever`.
 
     Raises:
         ConfigError: There is no such stage.
@@ -68,9 +71,9 @@ def make_stage(name: str, tools: ToolSet, usages: Sequence[Usage], embedder: Emb
     if name in ("bm25", "bm25-usage"):
         made = BM25(tools, usages if name == "bm25-usage" else ())
     elif name == "descriptions":
-        made = Descriptions(tools, embedder)
+        made = Descriptions(tools, embedder, index=index)
     elif name in ("tool2vec", "tool2vec-dot"):
-        made = Tool2Vec.of(tools, usages, embedder, normalise=name == "tool2vec")
+        made = Tool2Vec.of(tools, usages, embedder, normalise=name == "tool2vec", index=index)
     elif name == "neighbours":
         made = Neighbours(tools, usages, embedder)
     elif name == "nearest":
@@ -91,6 +94,7 @@ def train_retriever(
     *,
     stages: Sequence[str] = BEST,
     scorers: Mapping[str, Scorer] | None = None,
+    index: str = "exact",
 ) -> Retriever:
     """Train stages and fuse them.
 
@@ -101,13 +105,14 @@ def train_retriever(
         embedder: Shared by the stages.
         stages: Names of stages (`STAGES`).
         scorers: Further stages that were trained elsewhere, such as a fine-tuned encoder.
+        index: How a single stage of vectors is searched: `exact` or `approximate`.
 
     Raises:
         ConfigError: A stage is not known, or there is none.
         DataError: There is no usage to learn from, or none to choose the weights by.
     """
     shared = LastSeen(embedder)
-    made: list[Retriever] = [make_stage(name, tools, usages, shared) for name in stages]
+    made: list[Retriever] = [make_stage(name, tools, usages, shared, index=index) for name in stages]
     made += [Scored(tools.space, scorer, name=name) for name, scorer in (scorers or {}).items()]
     if len(made) == 1:
         return made[0]

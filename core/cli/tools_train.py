@@ -35,6 +35,13 @@ Example:
     "tool2vec-dot, neighbours, nearest, wording, mlc, mlc-bce.",
 )
 @click.option(
+    "--index",
+    type=click.Choice(["exact", "approximate"]),
+    default="exact",
+    show_default=True,
+    help="How tool2vec or descriptions, as the only stage, searches: the graph is for hundreds of thousands of tools.",
+)
+@click.option(
     "--coverage",
     default=0.9,
     show_default=True,
@@ -58,6 +65,7 @@ def train(
     dev: str | None,
     out: str,
     stages: tuple[str, ...],
+    index: str,
     coverage: float,
     false_alarms: float,
     tune: str | None,
@@ -93,7 +101,7 @@ def train(
     stages = stages or BEST
     # What the stages were weighted by can't also say how often they are right.
     weighing, judging = (held[::2], held[1::2]) if len(stages) + len(scorers) > 1 else ([], held)
-    retriever = train_retriever(toolset, usages, weighing, embeds, stages=stages, scorers=scorers)
+    retriever = train_retriever(toolset, usages, weighing, embeds, stages=stages, scorers=scorers, index=index)
     chooser = _chooser(retriever, judging, coverage=coverage, false_alarms=false_alarms)
     card = {"usages": len(usages), "held_out": len(held), "seed": seed, "tuned": tune}
     save_retriever(out, retriever, toolset, embeds, chooser=chooser, card=card)

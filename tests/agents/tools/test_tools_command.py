@@ -53,6 +53,17 @@ def test_descriptions_need_no_usage(tmp_path: Path) -> None:
         run("search", out, "hi", "--choose")
 
 
+@pytest.mark.parametrize("index", ["exact", "approximate"])
+def test_an_index_is_kept(index: str, tmp_path: Path) -> None:
+    if index == "approximate":
+        pytest.importorskip("usearch")
+    tools, out = tmp_path / "tools.jsonl", tmp_path / "retriever"
+    run("import", "sample:support", "--out", tools)
+    run("train", tools, "sample:support", "--out", out, "--stage", "tool2vec", "--index", index)
+    assert json.loads((out / "retriever.json").read_text())["stages"][0]["index"] == index
+    assert "Cancel subscription" in run("search", out, "I want to cancel my subscription")
+
+
 def test_a_module_and_a_document_are_imported_together(tmp_path: Path) -> None:
     path = tmp_path / "api.yaml"
     path.write_text("openapi: 3.1.0\npaths:\n  /pets:\n    get: {operationId: listPets, summary: All pets.}\n")
