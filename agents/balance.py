@@ -1,122 +1,84 @@
 """Cheap and expensive labels under one budget: many that are often right, or few that nearly always are.
 
-Which is better hangs on prices, on how often the cheap labeler is wrong, and on whether it knows when it is (the
-regimes of "Balancing Label Quantity and Quality", arXiv 2410.13215). Both label a few texts first. A label that is
-wrong with probability e, in any of the k - 1 other ways, is then counted as (1 - e k / (k - 1)) squared of a right
-one: with labels turned at random, the slope of a classifier's loss shrinks by the root of that, so that so many times
-the texts are needed. Money goes where it buys most: while there are texts, to one of the two; where they run out
-before the money, to asking again about those of which the cheap labeler is least sure.
+Which is better hangs on prices, on how often the cheap labeler is wrong, and on whether its errors follow a pattern
+that a classifier learns with them (the regimes of "Balancing Label Quantity and Quality", arXiv 2410.13215). No rule
+knows that beforehand, so the budget is spent in parts. After each, a classifier learns from all labels but the last part of
+the one kind, or of the other, and is scored across folds of the expensive labels: what is missed more is bought next.
+The same folds say how much a cheap label counts beside an expensive one, from nothing to the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from labelspace.agents.calibration import Calibrator
 from labelspace.errors import ConfigError
+from labelspace.finetune.logistic import fit_logistic
+from labelspace.progress import note
 from labelspace.records import Classifier, Prediction, Record
 
-Doubles = npt.NDArray[np.float64]
 LEAST = 20
 """Texts that both label at least."""
-
-
-@dataclass(frozen=True)
-class Shares:
-    """What a budget is spent on."""
-
-    cheap: int
-    """Texts that the cheap labeler is asked about, those of the pilot among them."""
-    redone: int
-    """Texts, of these, that the expensive one is asked about too, because the cheap one is not sure of them."""
-    expensive: int
-    """Texts that only the expensive one is asked about."""
-    agreement: float
-    """Share of the pilot on which both agree."""
+WEIGHTS = (0.0, 0.03, 0.1, 0.3, 1.0)
+"""What a cheap label may count beside an expensive one."""
+FOLDS = 5
+STRENGTH = 30.0
+"""Inverse penalty of the classifier, as of the linear head."""
+Targets = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
 class Balanced:
     """Labels, and what they cost."""
 
-    labels: dict[str, Prediction]
-    """By record id. The confidence of a cheap label is the share of such labels with which the expensive one agrees."""
-    shares: Shares
-    spent: float
-
-
-def worth(wrong: npt.ArrayLike, labels: int) -> Doubles:
-    """What a label is worth that is wrong with such a probability, beside one that is right: from 0 to 1."""
-    share = np.asarray(wrong, dtype=np.float64) * labels / max(labels - 1, 1)
-    return np.asarray(np.clip(1 - share, 0, None) ** 2)
-
-
-def plan(
-    wrong: Doubles, *, labels: int, prices: tuple[float, float], money: float, texts: int
-) -> tuple[int, float, int]:
-    """How to spend money.
-
-    Args:
-        wrong: For a few texts, the probability that the cheap label is wrong.
-        labels: Labels of the space.
-        prices: Of a cheap and of an expensive label.
-        money: What there is to spend.
-        texts: Texts that there are.
-
-    Returns:
-        Texts to label cheaply; the probability of being wrong from which on these are asked about again; texts that
-        only the expensive labeler is asked about.
-    """
-    cheap, dear = prices
-    value = worth(wrong, labels)
-    order = np.argsort(-wrong, kind="stable")
-    best = (min(int(money // dear), texts), 0, np.inf, 0)
-    most = float(best[0])  # everything on expensive labels alone
-    for redone in range(len(wrong) + 1):
-        # The share of the cheap labels that is redone is that of the pilot's least sure.
-        share = redone / len(wrong)
-        kept = value[order[redone:]].sum() / len(wrong) + share
-        count = min(int(money // (cheap + share * dear)), texts)
-        left = min(int((money - count * (cheap + share * dear)) // dear), texts - count)
-        if count * kept + max(left, 0) > most + 1e-9:
-            most = count * kept + max(left, 0)
-            threshold = float(wrong[order[redone - 1]]) if redone else np.inf
-            best = (0, count, threshold, max(left, 0))
-    return best[1], best[2], best[0] + best[3]
+    labels: dict[str, Prediction] = field(default_factory=dict)
+    """By record id: expensive ones, and cheap ones, if they count, with their weight as confidence."""
+    weight: float = 0.0
+    """What a cheap label counts beside an expensive one; 0 where they did more harm than good."""
+    cheap: int = 0
+    """Texts that the cheap labeler was asked about."""
+    expensive: int = 0
+    """Texts that the expensive labeler was asked about."""
+    agreement: float = 0.0
+    """Share of the texts that both were asked about first, on which they agree."""
+    spent: float = 0.0
 
 
 def balance(
     records: Sequence[Record],
     cheap: Classifier,
     expensive: Classifier,
+    embed: Callable[[Sequence[str]], npt.NDArray[np.float32]],
     *,
     prices: tuple[float, float],
     budget: float,
     pilot: int = 60,
+    parts: int = 6,
     seed: int = 0,
+    shown: bool = True,
 ) -> Balanced:
     """Spend a budget on two labelers.
 
     Args:
-        records: What may be labelled.
+        records: What may be labelled; ids are unique.
         cheap: The labeler that costs less, and is wrong more often.
         expensive: The labeler that is taken to be right.
+        embed: Texts to rows of length 1 [n, d].
         prices: Of one label of each, in any currency.
         budget: What may be spent in all; it is never exceeded.
         pilot: Texts that both label first.
+        parts: Parts in which the rest of the budget is spent.
         seed: Of the order in which texts are drawn.
+        shown: Whether to say what each part went to.
 
     Raises:
         ConfigError: Texts can have several labels, or the budget does not suffice for the pilot.
     """
-    space = expensive.label_space
-    if space.multi_label:
+    if expensive.label_space.multi_label:
         raise ConfigError("cheap and expensive labels are balanced for one label a text only")
-    names = len(space.leaves) + bool(space.other)
     if pilot < LEAST or budget < pilot * sum(prices):
         raise ConfigError(
             f"a budget of {budget:g} does not pay for {max(pilot, LEAST)} labels of each, {sum(prices):g} a text; "
@@ -124,33 +86,96 @@ def balance(
         )
     texts = [record for record in records if not record.is_blank]
     drawn = [texts[at] for at in np.random.default_rng(seed).permutation(len(texts))]
-    both, rest = drawn[:pilot], drawn[pilot:]
-    first, second = list(cheap.predict(both)), list(expensive.predict(both))
-    agree = np.array([one.label == other.label for one, other in zip(first, second, strict=True)], dtype=np.float64)
-    sure = _confidences(first)
-    known = len(set(sure.tolist())) > 1 and 0 < agree.sum() < len(agree)
-    trust = Calibrator.fit(sure, agree, "sigmoid") if known else None
-    wrong = 1 - (trust(sure) if trust else np.full(len(both), agree.mean()))
-    spent = len(both) * sum(prices)
-    labels = {one.record_id: one for one in second}
-
-    count, threshold, alone = plan(wrong, labels=names, prices=prices, money=budget - spent, texts=len(rest))
-    made = list(cheap.predict(rest[:count]))
-    spent += count * prices[0]
-    doubt = 1 - (trust(_confidences(made)) if trust else np.full(len(made), agree.mean()))
-    for one, share in zip(made, doubt, strict=True):
-        labels[one.record_id] = replace(one, confidence=1 - float(share))
-    by_id = {record.id: record for record in rest}
-    unsure = [made[at].record_id for at in np.argsort(-doubt, kind="stable") if doubt[at] >= threshold]
-    unsure = unsure[: int((budget - spent) // prices[1] + 1e-9)]
-    spent += len(unsure) * prices[1]
-    more = min(alone, int((budget - spent) // prices[1] + 1e-9), len(rest) - count)
-    spent += more * prices[1]
-    for one in expensive.predict([*(by_id[name] for name in unsure), *rest[count : count + more]]):
-        labels[one.record_id] = one
-    shares = Shares(pilot + count, pilot + len(unsure), more, float(agree.mean()))
-    return Balanced(labels, shares, spent)
+    purse = _Purse(drawn, (cheap, expensive), embed([record.text for record in drawn]), prices, seed)
+    purse.buy(0, min(pilot, len(drawn)))
+    purse.buy(1, min(pilot, len(drawn)))
+    first = min(len(one) for one in purse.given)
+    agreement = float(np.mean([a.label == b.label for a, b in zip(*(one[:first] for one in purse.given), strict=True)]))
+    part = (budget - purse.spent) / parts
+    turn = 0
+    while (money := budget - purse.spent) >= min(prices) and (open_kinds := purse.open(money)):
+        kind = open_kinds[0]
+        if len(open_kinds) > 1:
+            # One part of each first; then what is missed more.
+            kind = turn if turn < 2 else purse.missed(part)
+        purse.buy(kind, max(1, int(min(part, money) / prices[kind] + 1e-9)))
+        turn += 1
+        if shown:
+            note(
+                f"{purse.spent:g} of {budget:g} spent: {len(purse.given[0]):,} cheap, {len(purse.given[1]):,} expensive"
+            )
+    weight = purse.best_weight()
+    labels = {one.record_id: replace(one, confidence=weight) for one in purse.given[0] if weight and one.label}
+    labels |= {one.record_id: replace(one, confidence=1.0) for one in purse.given[1]}
+    return Balanced(labels, weight, len(purse.given[0]), len(purse.given[1]), agreement, purse.spent)
 
 
-def _confidences(predictions: Sequence[Prediction]) -> Doubles:
-    return np.array([0.5 if one.confidence is None else one.confidence for one in predictions])
+class _Purse:
+    """What was bought: the first of the texts from each labeler."""
+
+    def __init__(
+        self,
+        records: list[Record],
+        labelers: tuple[Classifier, Classifier],
+        vectors: npt.NDArray[np.float32],
+        prices: tuple[float, float],
+        seed: int,
+    ) -> None:
+        self.records, self.labelers, self.prices = records, labelers, prices
+        self.vectors = vectors.astype(np.float64)
+        self.given: tuple[list[Prediction], list[Prediction]] = ([], [])
+        space = labelers[1].label_space
+        self.column = {name: at for at, name in enumerate([*space.leaves, *filter(None, [space.other])])}
+        self.fold = np.random.default_rng(seed).integers(FOLDS, size=len(records))
+
+    @property
+    def spent(self) -> float:
+        return sum(len(given) * price for given, price in zip(self.given, self.prices, strict=True))
+
+    def open(self, money: float) -> list[int]:
+        """Kinds of labels that there is money and a text for."""
+        return [kind for kind in (0, 1) if self.prices[kind] <= money and len(self.given[kind]) < len(self.records)]
+
+    def buy(self, kind: int, count: int) -> None:
+        start = len(self.given[kind])
+        self.given[kind].extend(self.labelers[kind].predict(self.records[start : start + count]))
+
+    def missed(self, money: float) -> int:
+        """The kind whose last labels, of so much money, are missed more."""
+        counts = [len(given) for given in self.given]
+        fewer = [max(LEAST, count - int(money / price)) for count, price in zip(counts, self.prices, strict=True)]
+        without_cheap = max(self.score(fewer[0], counts[1], weight) for weight in WEIGHTS)
+        without_expensive = max(self.score(counts[0], fewer[1], weight) for weight in WEIGHTS)
+        return 0 if without_cheap < without_expensive else 1
+
+    def best_weight(self) -> float:
+        scores = [self.score(len(self.given[0]), len(self.given[1]), weight) for weight in WEIGHTS]
+        return WEIGHTS[int(np.argmax(scores))]
+
+    def score(self, cheap: int, expensive: int, weight: float) -> float:
+        """Mean log-probability of expensive labels, across folds, of a classifier that learned from some labels."""
+        own = self._targets(self.given[1])
+        other = self._targets(self.given[0][:cheap])
+        asked = np.flatnonzero(own >= 0)
+        total = 0.0
+        for fold in range(FOLDS):
+            held = asked[self.fold[asked] == fold]
+            kept = asked[(self.fold[asked] != fold) & (asked < expensive)]
+            # A text that is held out teaches nothing, and an expensive label stands before a cheap one.
+            more = np.flatnonzero((other >= 0) & (self.fold[: len(other)] != fold)) if weight else asked[:0]
+            more = more[~np.isin(more, kept)]
+            rows = np.concatenate([kept, more])
+            targets = np.eye(len(self.column))[np.concatenate([own[kept], other[more]])]
+            weights = np.concatenate([np.ones(len(kept)), np.full(len(more), weight)])
+            matrix, bias = fit_logistic(
+                self.vectors[rows], targets, weights=weights, C=STRENGTH, exclusive=True, max_iter=100
+            )
+            logits = self.vectors[held] @ matrix + bias
+            highest = logits.max(1)
+            norm = highest + np.log(np.exp(logits - highest[:, None]).sum(1))
+            total += float((logits[np.arange(len(held)), own[held]] - norm).sum())
+        return total / max(len(asked), 1)
+
+    def _targets(self, given: Sequence[Prediction]) -> Targets:
+        """Column of each label; -1 where there is none."""
+        return np.array([self.column[one.label] if one.label else -1 for one in given], dtype=np.intp)

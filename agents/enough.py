@@ -63,7 +63,7 @@ def label_enough(
     first: int = 100,
     growth: float = 0.25,
     way: Acquisition = "robust",
-    stable: float = 0.96,
+    stable: float = 0.98,
     least_gain: float = 0.01,
     patience: int = 4,
     errors: float = 0.1,

@@ -20,8 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from labelspace.agents.acquire import Acquisition
+from labelspace.agents.balance import balance
 from labelspace.agents.enough import label_enough
 from labelspace.agents.labeler import Labeler
+from labelspace.agents.zeroshot import SimilarityLabeler
 from labelspace.config import Config
 from labelspace.data import read_records
 from labelspace.embed import Embedder, cache_folder, fit_embedder, load_embedder
@@ -34,6 +36,8 @@ from labelspace.records import Prediction, Record, as_records
 from labelspace.space import Label, LabelSpace
 
 HERE = Path(__file__).resolve().parent
+PRICES, BUDGET = (1, 10), 3000
+"""Of a label by similarity and one of the LLM, and what there is to spend."""
 WAYS: tuple[Acquisition, ...] = ("robust", "uncertain", "random")
 
 
@@ -143,6 +147,7 @@ def main(config: DistillConfig) -> dict[str, dict[str, Any]]:
         embedder = fit_embedder(load_embedder(config.embedder, cache=cache_folder()), [one.text for one in task.pool])
         click.echo(f"\n{name}: {len(task.space.leaves)} labels, {len(task.pool):,} texts labelled by the LLM")
         found[name] = {**students(config, task, labels, embedder), **curves(config, task, labels, embedder)}
+        found[name]["mixed"] = mixed(config, task, labels, embedder)
     return found
 
 
@@ -212,3 +217,33 @@ def stop(
     random = np.random.default_rng(seed).permutation(len(task.pool))[: len(some.labels)]
     chosen = [record for record in task.pool if record.id in some.labels]
     return len(some.labels), learn(chosen), learn([task.pool[at] for at in random])
+
+
+def mixed(
+    config: DistillConfig, task: Task, labels: Mapping[str, Prediction], embedder: Embedder
+) -> dict[str, list[float]]:
+    """One budget for the LLM's labels alone, and for these and labels by similarity to the descriptions."""
+    cheap = SimilarityLabeler(task.space, embedder=embedder)
+    asked = [record.text for record in task.test]
+    found: dict[str, list[float]] = {"alone": [], "balanced": []}
+    bought = []
+    for seed in config.seeds:
+        made = balance(
+            task.pool, cheap, Told(task.space, labels), embedder.embed, prices=PRICES, budget=BUDGET, seed=seed,
+            shown=False,
+        )  # fmt: skip
+        bought.append(f"{made.cheap:,} and {made.expensive:,} at {made.weight:g}")
+        few = np.random.default_rng(seed).permutation(len(task.pool))[: int(BUDGET // PRICES[1])]
+        alone = {task.pool[at].id: replace(labels[task.pool[at].id], confidence=1.0) for at in few}
+        for name, given in (("alone", alone), ("balanced", made.labels)):
+            usable = [record for record in task.pool if record.id in given and given[record.id].label]
+            head = EMBEDDED["linear"](embedder).set_params(calibrate=False)
+            weights = [given[one.id].confidence or 0.0 for one in usable]
+            head.fit([one.text for one in usable], [given[one.id].label or "" for one in usable], weights)
+            found[name].append(float(right(task.test, head.predict(asked)).mean()))  # type: ignore[arg-type]
+    click.echo(
+        f"  {BUDGET:,} to spend at {PRICES[1]} a label of the LLM and {PRICES[0]} by similarity: LLM alone "
+        f"{', '.join(f'{score:.2%}' for score in found['alone'])}; balanced "
+        f"{', '.join(f'{score:.2%}' for score in found['balanced'])} (by similarity, LLM, weight: {'; '.join(bought)})"
+    )
+    return found
