@@ -2,9 +2,9 @@
 
 Which is better hangs on prices, on how often the cheap labeler is wrong, and on whether its errors follow a pattern
 that a classifier learns with them (the regimes of "Balancing Label Quantity and Quality", arXiv 2410.13215). No rule
-knows that beforehand, so the budget is spent in parts. After each, a classifier learns from all labels but the last part of
-the one kind, or of the other, and is scored across folds of the expensive labels: what is missed more is bought next.
-The same folds say how much a cheap label counts beside an expensive one, from nothing to the same.
+knows that beforehand, so the budget is spent in parts. After each, a classifier learns from all labels but the last
+part of the one kind, or of the other, and is scored across folds of the expensive labels: what is missed more is
+bought next. The same folds say how much a cheap label counts beside an expensive one, from nothing to the same.
 """
 
 from __future__ import annotations
