@@ -47,6 +47,7 @@ class ExactIndex:
     def __init__(self, vectors: Vectors) -> None:
         """Keep the vectors [n, d]."""
         self.vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+        self.longest = _longest(self.vectors)
 
     def search(self, query: Vectors, k: int) -> tuple[Places, Vectors]:
         """The best k, of equals the first."""
@@ -54,7 +55,7 @@ class ExactIndex:
         scores: Vectors = self.vectors @ query
         if k >= len(scores) // 4:
             return _settled(self.vectors, np.arange(len(scores)), query, k)
-        least = np.partition(scores, len(scores) - k)[len(scores) - k] - _slack(query)
+        least = np.partition(scores, len(scores) - k)[len(scores) - k] - _slack(query, self.longest)
         return _settled(self.vectors, np.flatnonzero(scores >= least), query, k)
 
 
@@ -76,6 +77,7 @@ class ScreenedIndex:
             widths: Coordinates after which vectors are screened.
         """
         self.vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+        self.longest = _longest(self.vectors)
         _, axes = np.linalg.eigh((self.vectors.T @ self.vectors).astype(np.float64))
         self._axes = np.ascontiguousarray(axes[:, ::-1], dtype=np.float32)
         edges = [0, *(width for width in widths if width < self.vectors.shape[1])]
@@ -85,7 +87,7 @@ class ScreenedIndex:
             part = self.vectors @ self._axes[:, start:end]
             lengths = np.maximum(lengths - (part.astype(np.float64) ** 2).sum(axis=1), 0)
             # Rounded up, so that the bound holds in spite of single precision.
-            left = (np.sqrt(lengths) * 1.00001 + 1e-6).astype(np.float32)
+            left = (np.sqrt(lengths) * 1.00001 + 1e-6 * self.longest).astype(np.float32)
             # The length of what is left is one more coordinate: its product with that of the query is the bound.
             # (With it, rows are multiples of eight numbers long, which BLAS is half as fast again with.)
             self._parts.append((start, end, np.ascontiguousarray(np.hstack([part, left[:, None]])), left))
@@ -96,7 +98,7 @@ class ScreenedIndex:
         if not self._parts or k > _BLOCKS // 8 or len(self.vectors) < 2 * _BLOCKS:
             return ExactIndex.search(self, query, k)  # type: ignore[arg-type]
         turned = query @ self._axes
-        slack = _slack(query)
+        slack = _slack(query, self.longest)
         least = np.float32(-np.inf)
         alive: Places | None = None  # all
         known: Vectors | None = None  # nothing
@@ -122,9 +124,15 @@ class ScreenedIndex:
         return best
 
 
-def _slack(query: Vectors) -> np.float32:
-    """More than single precision can be wrong by in a product with a unit vector."""
-    found: np.float32 = np.float32(1e-5) * np.float32(np.linalg.norm(query))
+def _longest(vectors: Vectors) -> np.float32:
+    """Length of the longest vector."""
+    found: np.float32 = np.sqrt(np.einsum("nd,nd->n", vectors, vectors).max(initial=0))
+    return found
+
+
+def _slack(query: Vectors, longest: np.float32) -> np.float32:
+    """More than single precision can be wrong by in a product with one of the vectors."""
+    found: np.float32 = np.float32(1e-5) * longest * np.float32(np.linalg.norm(query))
     return found
 
 

@@ -166,7 +166,7 @@ def test_an_index_finds_the_nearest(kind: str) -> None:
         np.testing.assert_allclose(scores, np.sort(vectors @ query)[::-1][:7], rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["clustered", "noise", "few axes", "equal"])
+@pytest.mark.parametrize("kind", ["clustered", "noise", "few axes", "equal", "long and short"])
 def test_screening_changes_no_result(kind: str) -> None:
     draw = np.random.default_rng(0)
     centres = draw.normal(size=(50, 64))
@@ -175,6 +175,8 @@ def test_screening_changes_no_result(kind: str) -> None:
         vectors = centres[draw.integers(0, 50, 12_000)] + 0.4 * vectors
     if kind == "few axes":
         vectors[:, 20:] = 0
+    if kind == "long and short":
+        vectors *= draw.uniform(0.01, 1000, size=(12_000, 1))
     if kind == "equal":
         vectors = np.repeat(vectors[:1], 12_000, axis=0)
     vectors = vectors.astype(np.float32)

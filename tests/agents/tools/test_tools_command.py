@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from labelspace.agents.tools import Usage, read_usages, write_usages
+from labelspace.agents.tools import Tool, ToolSet, Usage, read_usages, write_usages
 from labelspace.cli.tools import command
-from labelspace.errors import ConfigError, DataError
+from labelspace.errors import BudgetExceeded, ConfigError, DataError
 
 
 def run(*arguments: object, text: str | None = None) -> str:
@@ -42,6 +44,43 @@ def test_the_whole_way(tmp_path: Path) -> None:
     said = run("evaluate", out, fresh, "--choose")
     assert "recall" in said
     assert "promised at least 80.0%" in said
+
+
+WANTED = re.compile(r"tool (\d+) among")
+ABOUT = re.compile(r"about ([a-z]+)")
+
+
+def test_usage_is_generated_within_a_budget_and_goes_on_from_the_journal(chat_server: Any, tmp_path: Path) -> None:
+    tools, out, asked = tmp_path / "tools.jsonl", tmp_path / "usage.jsonl", []
+    topics = {
+        "weather": "Will it rain on Sunday? I ask about weather.",
+        "parcels": "My shoes never came, what do you know about parcels",
+        "music": "hey, play a song about music",
+    }
+    ToolSet([Tool(f"get_{topic}", f"Everything about {topic}.") for topic in topics]).save(tools)
+
+    def answer(body: dict[str, Any]) -> str:
+        said = body["messages"][-1]["content"]
+        asked.append(said)
+        if wanted := WANTED.search(said):
+            topic = next(topic for topic in topics if f"about {topic}" in said.splitlines()[int(wanted[1])])
+            return json.dumps({"tools": [int(wanted[1])], "instruction": f"Tell me something about {topic}."})
+        if "<tools" not in said:
+            return json.dumps({"instruction": topics[ABOUT.findall(said)[-1]]})
+        topic = ABOUT.findall(said)[-1]
+        number = [f"about {topic}" in line for line in said.splitlines()[1:]].index(True) + 1
+        return json.dumps({"needed": [number], "sufficient": True})
+
+    arguments = ("generate", tools, "--model", chat_server(answer), "--out", out, "--each", "1")
+    with pytest.raises(BudgetExceeded, match="the budget of 4 calls is spent"):
+        run(*arguments, "--budget", "4 calls")
+    assert len(asked) == 4
+    run(*arguments)
+    assert len(asked) == len(set(asked)) == 9
+    assert {usage.tools for usage in read_usages(out)} == {("get_weather",), ("get_parcels",), ("get_music",)}
+    assert {usage.query for usage in read_usages(out)} == set(topics.values())
+    run(*arguments)
+    assert len(asked) == 9
 
 
 def test_descriptions_need_no_usage(tmp_path: Path) -> None:
