@@ -9,6 +9,11 @@ and each of their answers is compared with that of the classifier in this proces
 
 Printed are answers by status, the memory of the server before and after, and how the good callers fared. It fails
 where an answer is a 500, a good answer is wrong or missing, or the server ends.
+
+Expected, on two busy cores in 33 s:
+    10,000 bad requests; answers: 200: 678, 400: 5,321, 404: 678, 413: 1,997; 1,326 left without waiting for one
+    good callers: 520 right, 0 wrong, 0 lost; slowest 1.09 s
+    memory of the server: 236 MB before, 247 MB after
 """
 
 from __future__ import annotations
