@@ -17,7 +17,29 @@ text's leaf and the node that its label stands for; a label that is a whole doma
 The replies were recorded once, from an instruction-tuned LLM that saw the prompts alone. Both data sets are public, so
 it may know them. Expected, without any call, in half a minute on two cores:
 
-TABLE
+                                         labels  cover  accur  relev    NMI (95%)            ARI     F1  edges
+    clinc150
+      clusters                               12  1.000      -      -  0.598 0.565-0.633    0.405  0.583  1.667
+      K-means, told there are 10             10  1.000      -      -  0.520 0.483-0.559    0.347  0.533  1.780
+      clusters named by the model            12  1.000  0.850  0.850  0.598 0.565-0.633    0.405  0.583  1.667
+      clusters named by the model, its labels
+                                             12  0.948  0.983  0.983  0.718 0.695-0.743    0.517  0.642  1.575
+      taxonomy of the model, its labels      10  1.000  1.000  1.000  0.956 0.939-0.973    0.939  0.968  1.060
+      the same, another seed                 12  1.000      -      -  0.927 0.908-0.946    0.874  0.914  1.060
+    bills
+      clusters                               11  1.000      -      -  0.500 0.466-0.535    0.343  0.297  1.766
+      K-means, told there are 20             20  1.000      -      -  0.522 0.493-0.552    0.287  0.391  1.668
+      clusters named by the model            11  1.000  0.883  0.867  0.500 0.466-0.535    0.343  0.297  1.766
+      clusters named by the model, its labels
+                                             11  0.906  1.000  0.900  0.550 0.519-0.584    0.368  0.321  1.714
+      taxonomy of the model, its labels      25  1.000  1.000  1.000  0.617 0.584-0.648    0.427  0.581  1.496
+    ai_arxiv
+      clusters named by the model            12  1.000  0.767  0.750
+      clusters named by the model, its labels
+                                             12  0.960  0.917  0.867
+      taxonomy of the model, its labels      20  1.000  1.000  0.983
+The two seeds of clinc150 agree with NMI 0.960, ARI 0.926. Between people's label and one drawn by lot the judge chooses
+as people did in 60 of 60 texts of clinc150 (kappa 1.000) and in 0.867 of bills (0.758 to 0.931; kappa 0.748).
 """
 
 from __future__ import annotations
