@@ -20,9 +20,11 @@ _NEIGHBOURS = 5
 def diverse_sample(vectors: npt.NDArray[np.float32], count: int, *, seed: int = 0) -> Labels:
     """Positions of `count` rows, sorted: half of them at random, half evenly from all regions.
 
-    Regions grow around middles that are drawn far from each other, so a topic far from the others gets one of its own,
-    however rare it is. Each gives as many rows as any other, as far as it has them. The random half keeps the sample
-    near what is common.
+    Regions grow around middles that are drawn far from each other, so that a rare topic gets one of its own. Each gives
+    as many rows as any other, as far as it has them. The random half keeps the sample near what is common.
+
+    This takes vectors in which topics lie apart, and fewer topics than a quarter of `count`; where each text is far
+    from every other, as TF-IDF of short texts has it, the sample is no better than a random one.
 
     Args:
         vectors: Embeddings [n, d], rows of length 1 or 0.

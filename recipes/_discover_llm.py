@@ -65,6 +65,7 @@ TASKS: dict[Name, Task] = {
         together=25,
         level="label",
         below="sublabel",
+        seeds=2,
     ),
     "ai_arxiv": Task(
         file="corpus",

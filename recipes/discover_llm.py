@@ -33,13 +33,15 @@ it may know them. Expected, without any call, in half a minute on two cores:
       clusters named by the model, its labels
                                              11  0.906  1.000  0.900  0.550 0.519-0.584    0.368  0.321  1.714
       taxonomy of the model, its labels      25  1.000  1.000  1.000  0.617 0.584-0.648    0.427  0.581  1.496
+      the same, another seed                 25  1.000      -      -  0.617 0.585-0.648    0.423  0.582  1.508
     ai_arxiv
       clusters named by the model            12  1.000  0.767  0.750
       clusters named by the model, its labels
                                              12  0.960  0.917  0.867
       taxonomy of the model, its labels      20  1.000  1.000  0.983
-The two seeds of clinc150 agree with NMI 0.960, ARI 0.926. Between people's label and one drawn by lot the judge chooses
-as people did in 60 of 60 texts of clinc150 (kappa 1.000) and in 0.867 of bills (0.758 to 0.931; kappa 0.748).
+Two seeds agree with NMI 0.960 and ARI 0.926 on clinc150, 0.953 and 0.945 on bills. Between people's label and one drawn
+by lot the judge chooses as people did in 60 of 60 texts of clinc150 (kappa 1.000), and in 0.867 of bills' (0.758 to
+0.931; kappa 0.748).
 """
 
 from __future__ import annotations

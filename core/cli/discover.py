@@ -92,7 +92,7 @@ Example:
     default=2000,
     show_default=True,
     metavar="N",
-    help="Texts that a model reads; of more, a sample is drawn in which rare topics are.",
+    help="Texts that a model reads; of more, it is given a sample, drawn for variety by --embedder.",
 )
 @click.option("--language", default="English", show_default=True, help="Of names and descriptions, by a model.")
 @embedder_option
