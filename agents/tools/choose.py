@@ -3,9 +3,9 @@
 Split conformal prediction (Vovk et al.): on held-out usages, find the score that the worst-ranked needed
 tool reaches in a given share of them, and take every tool that reaches it. For queries that come from where the
 held-out ones came from, all needed tools are then in the set at least at that rate, whatever the retriever;
-a better one gives smaller sets. In the same way a query is said to fit no tool where its best raw score is one
-that at most a share `false_alarms` of the held-out queries, which do need a tool, fall below. The two errors add up to
-at most 1 - `coverage`: what false alarms leave of it is what the sets may miss.
+a better one gives smaller sets. In the same way a query is said to fit no tool where its best score stands out
+among those of all tools by less than that of all but a share `false_alarms` of the held-out queries, which do need
+a tool. The two errors add up to at most 1 - `coverage`: what false alarms leave of it is what the sets may miss.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Thresholds:
     least_share: float
     """Log-softmax of a tool's score from which on it is taken."""
     least_score: float
-    """Raw score of the best tool below which none fits."""
+    """How far the best score must lie above the mean of all tools' scores for a tool to fit."""
     coverage: float
     """Promised rate at which all needed tools are taken, false alarms counted as misses."""
     false_alarms: float
@@ -76,7 +76,7 @@ class ToolChooser:
             scores = retriever.scores([usage.query for usage in batch])
             shares = log_shares(scores)
             worst += [float(row[[place[n] for n in u.tools]].min()) for row, u in zip(shares, batch, strict=True)]
-            best += scores.max(axis=1).tolist()
+            best += (scores.max(axis=1) - scores.mean(axis=1)).tolist()
         least_share = lower_bound(worst, missed)
         least_score = lower_bound(best, false_alarms) if false_alarms else NEVER
         return cls(retriever, Thresholds(least_share, least_score, coverage, false_alarms, len(asked)))
@@ -107,16 +107,17 @@ class ToolChooser:
         limits = self.thresholds
         source = {"retriever": self.retriever.name, "space": self.label_space.version, "coverage": limits.coverage}
         scores = self.retriever.scores([record.text for record in asked])
+        usual = scores.mean(axis=1)
         if available is not None:
             offered = set(available)
             scores = np.where([name in offered for name in self.retriever.tools], scores, np.float32(-1e9))
-        rows = iter(zip(scores, log_shares(scores), strict=True))
+        rows = iter(zip(scores.max(axis=1) - usual, log_shares(scores), strict=True))
         for record in records:
             if record.is_blank:
                 yield set_aside_blank(record, source)
                 continue
-            raw, shares = next(rows)
-            if raw.max() < limits.least_score:
+            standing, shares = next(rows)
+            if standing < limits.least_score:
                 yield Prediction(record.id, status="abstained", reason=NO_TOOL, source=source)
                 continue
             # The best tool is always taken: a set that says "some tool fits, but none of these" helps nobody.
