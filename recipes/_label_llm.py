@@ -30,8 +30,6 @@ class Task:
     test: list[Record]
     ways: Mapping[str, Mapping[str, Any]]
     """Settings of the labeler by the title of a row; `beside` is the row that it is compared with."""
-    written: Mapping[str, int]
-    """How instructions are written: labels together, and examples of each."""
     target: float
     """Precision that the threshold is chosen for."""
 
@@ -86,9 +84,7 @@ def clinc150(data: Path, seed: int) -> Task:
                 "shots": 5,
                 "beside": "12 candidates, 1 text a request",
             },
-            "with instructions": {**TEN, "instructions": True, "beside": ALL},
         },
-        {"together": 10, "each": 5},
         0.98,
     )
 
@@ -107,7 +103,6 @@ def goemotions(data: Path, seed: int) -> Task:
             "with 20 examples": {**TEN, "labelled": pool, "shots": 20, "beside": ALL},
             "with instructions": {**TEN, "instructions": True, "beside": ALL},
         },
-        {"together": 7, "each": 10},
         0.7,
     )
 
@@ -126,7 +121,6 @@ def trec(data: Path, seed: int) -> Task:
             "with 20 examples": {**TEN, "labelled": questions[:300], "shots": 20, "beside": ALL},
             "with instructions": {**TEN, "instructions": True, "beside": ALL},
         },
-        {"together": 7, "each": 10},
         0.99,
     )
 

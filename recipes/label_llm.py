@@ -3,7 +3,33 @@
     labelspace run label_llm                                # replays recorded replies, asks nothing
     labelspace run label_llm model=http://host/v1#name      # asks a model of yours
 
-PLACEHOLDER
+Tests on 300 test texts each of clinc150, goemotions and trec, drawn with seed 0; the label spaces are in
+`recipes/spaces`, with descriptions of ours. Examples and instructions come from training texts (750, 1,000 and 300),
+calibration and thresholds from others (100 of dev, 200 of dev, 200 of train). Confidences are what the model says. The
+replies were recorded from an instruction-tuned LLM that saw the prompts alone; `tests/cassettes/label_llm.jsonl`
+has them, but no text that was labelled. Intervals are bootstrap intervals at 95 %, differences are paired.
+
+Expected with all-MiniLM-L6-v2, a minute without a call (ECE: calibration error as stated, then calibrated):
+                                           measure                   difference             ECE
+    clinc150, 150 labels, accuracy
+    no model: the most similar label       77.00% (72.33 to 81.33)
+    all labels, 10 texts a request         98.00% (96.33 to 99.33)                          0.043 0.030
+    12 candidates, 1 text a request        95.33% (93.00 to 97.67)   -2.67 (-4.67 to -1.00) 0.037 0.011
+    12 candidates by examples, 5 shown     98.00% (96.33 to 99.33)   +2.67 (+1.00 to +4.67) 0.026 0.026
+    goemotions, 28 labels, micro F1
+    no model: the most similar label       19.12% (15.45 to 23.23)
+    all labels, 10 texts a request         48.07% (42.78 to 52.94)                          0.036 0.024
+    with 20 examples                       52.08% (46.67 to 57.14)   +4.01 (+1.14 to +6.97) 0.049 0.040
+    with instructions                      50.00% (44.76 to 54.95)   +1.93 (-1.20 to +5.14) 0.062 0.024
+    trec, 6 labels, accuracy
+    no model: the most similar label       71.00% (66.00 to 76.00)
+    all labels, 10 texts a request         97.67% (95.99 to 99.33)                          0.026 0.005
+    with 20 examples                       97.33% (95.33 to 99.00)   -0.33 (-1.00 to +0.00) 0.019 0.014
+    with instructions                      96.67% (94.67 to 98.33)   -1.00 (-2.33 to +0.00) 0.027 0.013
+The third row of clinc150 is compared with the second, all others with all labels. 98.00% of the gold labels are
+among 12 candidates, 99.33% with examples: where all labels fit into a prompt, show all. Instructions did not improve
+dev texts (goemotions -1.02, trec -0.50 points), so `labelspace label` would not use them. On goemotions the
+threshold with the best F1 on dev brings 5.28, 5.20 and 4.06 points more.
 """
 
 from __future__ import annotations
@@ -37,6 +63,7 @@ from labelspace.records import Prediction, Record
 from labelspace.space import LabelSpace
 
 RESAMPLES = 2000
+NO_MODEL = "no model: the most similar label"
 
 
 class LabelLlmConfig(Config):
@@ -66,6 +93,7 @@ class Asker:
     def __init__(self, config: LabelLlmConfig) -> None:
         """Open neither."""
         self._config = config
+        self.embedder = load_embedder(config.embedder, cache=None if config.embedder == "tfidf" else cache_folder())
 
     def _model(self) -> ChatModel:
         config = self._config
@@ -83,7 +111,7 @@ class Asker:
         labeler = Labeler(
             space,
             model=self._model(),
-            embedder=config.embedder,
+            embedder=self.embedder,
             journal=config.journal,
             concurrency=config.concurrency,
             seed=config.seed,
@@ -107,8 +135,7 @@ class Asker:
 
     def instruct(self, task: Task) -> LabelSpace:
         """The space with instructions that the model writes from the pool."""
-        embedder = load_embedder(self._config.embedder, cache=cache_folder())
-        groups = make_groups(task.space, task.pool, embedder=embedder, **task.written)
+        groups = make_groups(task.space, task.pool, embedder=self.embedder, together=7, each=10)
 
         async def write() -> LabelSpace:
             async with Engine(self._model(), journal=self._config.journal, concurrency=100) as engine:
@@ -131,8 +158,10 @@ def main(config: LabelLlmConfig) -> dict[str, dict[str, float]]:
 def report(task: Task, asker: Asker) -> dict[str, float]:
     """The rows of one task."""
     gold = [record.labels or () for record in task.test]
-    answers: dict[str, list[Any]] = {}
     found: dict[str, float] = {}
+    plain = [one.labels for one in Labeler(task.space, embedder=asker.embedder).predict(task.test)]
+    found[NO_MODEL] = show(NO_MODEL, task, gold, plain, None)
+    answers: dict[str, list[Any]] = {NO_MODEL: plain}
     for title, settings in task.ways.items():
         space, how = (
             task.space,
