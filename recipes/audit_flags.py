@@ -8,7 +8,20 @@ classifier this weak makes mistakes of its own, which a filter of confident lear
 labels. By the default, as many labels are flagged as the filter flags where the nearest texts are for
 the same other label; the rule was chosen on these sets.
 
-TABLE
+With sets={"trec": "test"}, which takes 20 s on one CPU core, prints (mean of uniform and confusable):
+    flags by                     wrong  flags for each error  precision  recall     F1
+    prune_by_noise_rate alone       5%                  2.92      0.260   0.760  0.388
+    both alone                      5%                  2.46      0.302   0.740  0.428
+    confident_learning alone        5%                  2.12      0.320   0.680  0.436
+    default                         5%                  1.04      0.575   0.600  0.587
+    prune_by_noise_rate alone      10%                  2.21      0.394   0.870  0.542
+    both alone                     10%                  2.07      0.411   0.850  0.554
+    confident_learning alone       10%                  1.83      0.415   0.760  0.537
+    default                        10%                  0.90      0.725   0.650  0.685
+    prune_by_noise_rate alone      20%                  1.59      0.521   0.830  0.640
+    both alone                     20%                  1.57      0.523   0.820  0.639
+    confident_learning alone       20%                  1.75      0.474   0.830  0.604
+    default                        20%                  0.76      0.812   0.610  0.696
 """
 
 from __future__ import annotations
