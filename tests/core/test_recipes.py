@@ -8,13 +8,15 @@ import pytest
 
 from labelspace.cli.run import load_recipe, shipped_configs
 from labelspace.errors import ConfigError
+from labelspace.finetune.head_settings import shipped_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_every_yaml_in_configs_is_found() -> None:
     assert set((ROOT / "configs").rglob("*.y*ml")) == {
-        ROOT / "configs" / path.name for path in shipped_configs().values()
+        *(ROOT / "configs" / path.name for path in shipped_configs().values()),
+        *(ROOT / "configs" / "heads" / path.name for path in shipped_settings().values()),
     }
 
 
