@@ -66,7 +66,7 @@ def acting_model(engine: Engine) -> Any:
             names = [tool["name"] for tool in offered]
             self.shown.append(names)
             texts = [json.dumps(tool, ensure_ascii=False) for tool in offered]
-            asked = Request(prompt.render(tools=texts, steps=steps_of(messages)), max_tokens=LONGEST)
+            asked = Request(prompt.render(tools=texts, documents=steps_of(messages)), max_tokens=LONGEST)
             name, value = await engine.ask(
                 asked, lambda reply: read_step(reply, names), purpose="act", version=prompt.hash
             )

@@ -23,7 +23,7 @@ CASSETTE = Path(__file__).resolve().parents[2] / "cassettes" / "tools_agent.json
 def test_a_loop_over_199_tools_on_recorded_replies(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     called = main(ToolsAgentConfig(data=data_dir / "metatool", replies=CASSETTE))
     assert called == [
-        ["airqualityforeast", "AbleStyle"],
+        ["airqualityforeast", "WeatherTool"],
         ["create_qr_code"],
         ["HouseRentingTool", "HousePurchasingTool"],
         ["ExchangeTool", "diceroller"],
