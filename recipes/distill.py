@@ -3,7 +3,7 @@
     labelspace run distill                                  # replays recorded replies, asks nothing
     labelspace run distill model=http://host/v1#name        # asks a model of yours
 
-CLINC150 (its ten domains) and TREC (six types of questions): 2,000 training texts of each and a sample of 300 test
+CLINC150 (its ten domains) and TREC (six types of questions): 4,000 training texts of each and a sample of 300 test
 texts are labelled by an LLM, 25 a request. Classifiers learn from these labels alone. Accuracy is against
 people's labels: that of the LLM and of the classifiers on the 300, that of the learning curves on all test texts.
 """
@@ -58,7 +58,7 @@ class DistillConfig(Config):
     """Requests in flight."""
     embedder: str = "sentence-transformers/all-MiniLM-L6-v2"
     """Of the classifiers."""
-    pool: int = 2000
+    pool: int = 4000
     """Training texts that are labelled."""
     sample: int = 300
     """Test texts that the LLM labels too."""

@@ -248,7 +248,9 @@ def test_a_folder_overrides_by_name(tmp_path: Path) -> None:
     by_name = {prompt.name: prompt for prompt in list_prompts(folder=tmp_path)}
     assert sorted(by_name) == OURS
     assert by_name["label"].path.parent == tmp_path
-    with pytest.raises(PromptError, match="has no variable 'colour'; it has: confidence, demonstrations, document, labels, other"):
+    with pytest.raises(
+        PromptError, match="has no variable 'colour'; it has: confidence, demonstrations, document, labels, other"
+    ):
         prompt.render(**values, colour="red")
 
 

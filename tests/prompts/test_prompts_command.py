@@ -40,7 +40,14 @@ def test_render_fills_in_text_files_and_json(capsys: pytest.CaptureFixture[str],
     (tmp_path / "labels.json").write_text(
         '[{"name": "é", "group": "", "description": "", "instructions": "", "examples": []}]'
     )
-    given = ["use_case=", "demonstrations:=[]", "confidence:=false", f"labels:=@{tmp_path / 'labels.json'}", "other=none=0", "rationale:=false"]
+    given = [
+        "use_case=",
+        "demonstrations:=[]",
+        "confidence:=false",
+        f"labels:=@{tmp_path / 'labels.json'}",
+        "other=none=0",
+        "rationale:=false",
+    ]
     given.append(f"document=@{tmp_path / 'text'}")
     out = call(capsys, "render", "label", *(word for value in given for word in ("--var", value)))
     assert out.startswith("--- system\n")
