@@ -62,7 +62,7 @@ from labelspace.config import Config, to_yaml
 from labelspace.embed import cache_folder, load_embedder
 from labelspace.embed.cache import CachedEmbedder
 from labelspace.progress import note
-from labelspace.recipes.tools_trained import Head, refiner, taught, tuned, unseen_scores
+from labelspace.recipes._tools_trained import Head, refiner, taught, tuned, unseen_scores
 
 ALONE = (
     "bm25", "bm25-usage", "descriptions", "tool2vec", "tool2vec-dot",

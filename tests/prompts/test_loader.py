@@ -203,7 +203,7 @@ def test_the_first_message_of_ours_is_the_same_for_every_document(name: str) -> 
     prompt = load_prompt(name)
     names = {"document", "documents"} & set(prompt.head.variables) or {"labels"}
     constant = {key: value for key, value in prompt.head.example.items() if key not in names}
-    others = {"document": "x", "documents": ["y"], "labels": [{"name": "a", "description": "b"}]}
+    others = {"document": "x", "documents": ["y"], "labels": [{"name": "a", "description": "b", "examples": ["c"]}]}
     one = prompt.render(**constant, **{key: prompt.head.example[key] for key in names})
     two = prompt.render(**constant, **{key: others[key] for key in names})
     assert one[0] == two[0]
