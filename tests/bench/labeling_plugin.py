@@ -6,15 +6,15 @@
 The benchmark puts `system` and `Job` here; its prompt is used by the engine, ours by the `Labeler`. curator needs
 litellm's tokenizer files: link `tiktoken_cache` beside the benchmark to litellm/litellm_core_utils/tokenizers.
 
-One run of `--systems bare-aiohttp,labelspace,openai-sdk,curator --latency 50,0 --concurrency 64,256` (2,000 rows,
-median of three), on two cores that others kept busy (load 5 to 20), so rows a second differ with the moment at which
-a system had its turn; CPU and memory do not. Rows a second, CPU ms a row:
+One run of `--systems bare-aiohttp,labelspace,openai-sdk,curator --latency 50,0 --concurrency 64,256 --repeat 3 --floor`
+(2,000 rows, median of three), on two idle cores. Rows a second of the labeling call, imports and set-up apart; its share
+of bare aiohttp's in brackets; CPU ms a row:
 
-    system        50 ms, 64    50 ms, 256    0 ms, 64      0 ms, 256     peak MB
-    bare aiohttp  915   0.17   1,395  0.20   3,351  0.13   2,494  0.18   43
-    labelspace    951   0.25   1,114  0.28   1,544  0.21   1,123  0.28   65
-    openai SDK    150   2.18     133  2.44     183  2.08     110  2.98   78
-    curator       192   1.95     357  1.54     196  2.13     363  1.42   322
+    system        50 ms, 64         50 ms, 256        0 ms, 64          0 ms, 256         peak MB  set-up
+    bare aiohttp  1,170       0.20  3,012       0.24  5,663       0.14  5,008       0.20  43       0.1 s
+    labelspace    1,143 (.98) 0.36  2,737 (.91) 0.30  4,615 (.81) 0.21  3,953 (.79) 0.24  65       0.5 s
+    openai SDK      595 (.51) 1.64    464 (.15) 2.14    696 (.12) 1.44    486 (.10) 2.06  78       0.5 s
+    curator         561 (.48) 1.88    503 (.17) 2.10    583 (.10) 1.84    532 (.11) 2.01  318      3.1 s
 """
 
 from __future__ import annotations
