@@ -1,7 +1,8 @@
 """What heads over text embeddings share: embedding, calibration, decisions, scikit-learn's protocol, saving.
 
 Concrete ones say what is learned and how it is applied: `LinearHead` in `linear.py`, `TwoLayerHead` in
-`two_layer.py`, `BoostedHead` in `boosted.py`. TnT-LLM (arXiv 2403.12173) distils an LLM's labels into these three.
+`two_layer.py`, `BoostedHead` in `boosted.py`, the three that TnT-LLM (arXiv 2403.12173) distils an LLM's labels
+into; and `NearestHead` in `nearest.py`.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ GRIDS: dict[str, dict[str, list[Any]]] = {
     "linear": {"C": [1.0, 3.0, 10.0, 30.0, 100.0], "words": [0.0, 0.5, 1.0]},
     "mlp": {"hidden": [128, 512], "epochs": [30, 90], "dropout": [0.2, 0.5]},
     "lightgbm": {"depth": [3, 5, 7], "trees": [50, 200], "learning_rate": [0.05, 0.1]},
+    "knn": {"neighbours": [5, 15, 50], "sharpness": [10.0, 20.0, 40.0]},
     "ls": {
         "training.learning_rate": [5e-5, 2e-4, 5e-4, 1e-3],
         "training.head_learning_rate": [None, 5e-3],

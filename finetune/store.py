@@ -29,13 +29,16 @@ from labelspace.finetune.boosted import BoostedHead
 from labelspace.finetune.classifier import HeadClassifier
 from labelspace.finetune.embedded import EmbeddingHead
 from labelspace.finetune.linear import LinearHead
+from labelspace.finetune.nearest import NearestHead
 from labelspace.finetune.tuned_store import KINDS, load_tuned, no_tagger
 from labelspace.finetune.two_layer import TwoLayerHead
 from labelspace.space import LabelSpace
 
 FORMAT = 1
 MODEL, TENSORS, VOCABULARY = "model.json", "model.safetensors", "vocabulary.json"
-EMBEDDED: dict[str, type[EmbeddingHead]] = {head.kind: head for head in (LinearHead, TwoLayerHead, BoostedHead)}
+EMBEDDED: dict[str, type[EmbeddingHead]] = {
+    head.kind: head for head in (LinearHead, TwoLayerHead, BoostedHead, NearestHead)
+}
 """Heads over text embeddings, by kind."""
 
 

@@ -31,7 +31,7 @@ held out, and takes the best; the same command goes on after a stop.
 Example:
   labelspace train sample:support --space sample:support --out model"""
 
-EMBEDDED = ("linear", "mlp", "lightgbm")
+EMBEDDED = ("linear", "mlp", "lightgbm", "knn")
 """Heads over embeddings."""
 SHOWN = ("accuracy", "subset_accuracy", "macro_f1", "micro_f1")
 
@@ -47,7 +47,7 @@ SHOWN = ("accuracy", "subset_accuracy", "macro_f1", "micro_f1")
     type=click.Choice([*EMBEDDED, "ls", "ls-token", "ptec"]),
     default="linear",
     show_default=True,
-    help="Over embeddings: linear, mlp of two layers, lightgbm. Of a language model: ls for texts, ls-token for "
+    help="Over embeddings: linear, mlp of two layers, lightgbm, knn. Of a language model: ls for texts, ls-token for "
     "words, ptec for a soft prompt.",
 )
 @click.option("--base", metavar="MODEL", help="Folder or Hub name of the language model; for ls, ls-token and ptec.")

@@ -21,6 +21,7 @@ LABELS = [label for _ in range(12) for label, words in THINGS.items() for _ in w
 QUICK: dict[str, dict[str, Any]] = {
     "linear": {},
     "mlp": {"hidden": 16, "epochs": 40, "dropout": 0.1, "learning_rate": 0.01},
+    "knn": {"neighbours": 5},
     "lightgbm": {"trees": 60, "min_texts": 2, "features": 1.0},
 }
 
@@ -94,6 +95,17 @@ def test_what_does_not_fit_is_refused(head: Any) -> None:
     tensors, data = head.fit(TEXTS, LABELS).to_tensors()
     with pytest.raises(ConfigError, match="do not fit its 2 labels"):
         type(head).from_tensors(tensors, {**data, "classes": ["a", "b"]}, head.fitted_embedder)
+
+
+def test_votes_of_the_nearest_by_hand() -> None:
+    head = EMBEDDED["knn"](neighbours=2, sharpness=2.0)
+    learned = head.learn(np.eye(3), np.array([[1.0, 0], [0, 1], [0, 1]]), np.array([1.0, 3.0, 1.0]), None)
+    cosines = np.array([0.8, 0.6, 0.0])
+    voices = np.exp(2 * (cosines[:2] - 0.8)) * np.array([1.0, 3.0])
+    assert np.exp(head.apply(learned, cosines[None]))[0] == pytest.approx(voices / voices.sum(), abs=1e-4)
+    head.set_params(multi_label=True)
+    share = 1 / (1 + np.exp(-head.apply(learned, cosines[None])[0]))
+    assert share == pytest.approx(voices / voices.sum(), abs=1e-4)
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
