@@ -2,9 +2,11 @@
 
 Which is better hangs on prices, on how often the cheap labeler is wrong, and on whether its errors follow a pattern
 that a classifier learns with them (the regimes of "Balancing Label Quantity and Quality", arXiv 2410.13215). No rule
-knows that beforehand, so the budget is spent in parts. After each, a classifier learns from all labels but the last
-part of the one kind, or of the other, and is scored across folds of the expensive labels: what is missed more is
-bought next. The same folds say how much a cheap label counts beside an expensive one, from nothing to the same.
+knows that beforehand, so the budget is spent in parts. A classifier hardly gets better than its teacher: once one
+that learned from expensive labels alone agrees with them more often than the cheap labeler does, across folds, no
+more cheap ones are bought. Before that, classifiers learn from all labels but the last part of the one kind, or of
+the other: what is missed more is bought next. The same folds say how much a cheap label counts beside an expensive
+one, from nothing to the same.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from labelspace.errors import ConfigError
-from labelspace.finetune.logistic import fit_logistic
+from labelspace.finetune.logistic import fit_logistic, fit_temperature
 from labelspace.progress import note
 from labelspace.records import Classifier, Prediction, Record
 
@@ -96,8 +98,8 @@ def balance(
     while (money := budget - purse.spent) >= min(prices) and (open_kinds := purse.open(money)):
         kind = open_kinds[0]
         if len(open_kinds) > 1:
-            # One part of each first; then what is missed more.
-            kind = turn if turn < 2 else purse.missed(part)
+            # The expensive kind first; then one part of the cheap kind, as only what is there can be missed.
+            kind = 1 if turn == 0 or purse.outgrown() else 0 if turn == 1 else purse.missed(part)
         purse.buy(kind, max(1, int(min(part, money) / prices[kind] + 1e-9)))
         turn += 1
         if shown:
@@ -140,24 +142,48 @@ class _Purse:
         start = len(self.given[kind])
         self.given[kind].extend(self.labelers[kind].predict(self.records[start : start + count]))
 
+    def outgrown(self) -> bool:
+        """Whether a classifier that learned from expensive labels alone is right as often as the cheap labeler."""
+        both = zip(*self.given, strict=False)
+        agreement = np.mean([one.label == other.label for one, other in both])
+        logits, wanted = self._across(0, len(self.given[1]), 0.0)
+        return bool((logits.argmax(1) == wanted.argmax(1)).mean() >= agreement)
+
     def missed(self, money: float) -> int:
         """The kind whose last labels, of so much money, are missed more."""
         counts = [len(given) for given in self.given]
         fewer = [max(LEAST, count - int(money / price)) for count, price in zip(counts, self.prices, strict=True)]
-        without_cheap = max(self.score(fewer[0], counts[1], weight) for weight in WEIGHTS)
-        without_expensive = max(self.score(counts[0], fewer[1], weight) for weight in WEIGHTS)
-        return 0 if without_cheap < without_expensive else 1
+        without_cheap, without_expensive = (
+            max((self.score(*kept, weight) for weight in WEIGHTS), key=np.mean)
+            for kept in ((fewer[0], counts[1]), (counts[0], fewer[1]))
+        )
+        more = without_expensive - without_cheap
+        # In doubt the expensive kind: its labels are right.
+        return 0 if more.mean() > more.std() / np.sqrt(len(more)) else 1
 
     def best_weight(self) -> float:
-        scores = [self.score(len(self.given[0]), len(self.given[1]), weight) for weight in WEIGHTS]
+        scores = [self.score(len(self.given[0]), len(self.given[1]), weight).mean() for weight in WEIGHTS]
         return WEIGHTS[int(np.argmax(scores))]
 
-    def score(self, cheap: int, expensive: int, weight: float) -> float:
-        """Mean log-probability of expensive labels, across folds, of a classifier that learned from some labels."""
+    def score(self, cheap: int, expensive: int, weight: float) -> npt.NDArray[np.float64]:
+        """Log-probability of each expensive label, across folds, by a classifier that learned from some labels [n].
+
+        At the temperature that suits it best: otherwise labels of no use look good because they make it less sure.
+        """
+        logits, wanted = self._across(cheap, expensive, weight)
+        logits = logits / fit_temperature(logits, wanted, exclusive=True)
+        highest = logits.max(1)
+        norm = highest + np.log(np.exp(logits - highest[:, None]).sum(1))
+        return np.asarray((logits * wanted).sum(1) - norm)
+
+    def _across(
+        self, cheap: int, expensive: int, weight: float
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Logits of texts with expensive labels [n, k], each from the other folds, and their labels [n, k]."""
         own = self._targets(self.given[1])
         other = self._targets(self.given[0][:cheap])
         asked = np.flatnonzero(own >= 0)
-        total = 0.0
+        scored, truth = [], []
         for fold in range(FOLDS):
             held = asked[self.fold[asked] == fold]
             kept = asked[(self.fold[asked] != fold) & (asked < expensive)]
@@ -170,11 +196,9 @@ class _Purse:
             matrix, bias = fit_logistic(
                 self.vectors[rows], targets, weights=weights, C=STRENGTH, exclusive=True, max_iter=100
             )
-            logits = self.vectors[held] @ matrix + bias
-            highest = logits.max(1)
-            norm = highest + np.log(np.exp(logits - highest[:, None]).sum(1))
-            total += float((logits[np.arange(len(held)), own[held]] - norm).sum())
-        return total / max(len(asked), 1)
+            scored.append(self.vectors[held] @ matrix + bias)
+            truth.append(np.eye(len(self.column))[own[held]])
+        return np.concatenate(scored), np.concatenate(truth)
 
     def _targets(self, given: Sequence[Prediction]) -> Targets:
         """Column of each label; -1 where there is none."""

@@ -56,7 +56,8 @@ def test_labels_whose_errors_follow_a_pattern_are_weighed_down_and_money_goes_to
     cheap, expensive = Teacher(0.7, pattern=True), Teacher(0.0)
     found = balance(RECORDS, cheap, expensive, embed, prices=(1, 5), budget=2500, shown=False)
     assert found.weight <= 0.03
-    assert found.expensive * 5 > 0.6 * 2500
+    assert found.cheap == 60
+    assert found.expensive * 5 > 0.95 * 2500
     assert found.spent <= 2500
 
 
