@@ -6,6 +6,27 @@
 CLINC150 (its ten domains) and TREC (six types of questions): 4,000 training texts of each and a sample of 300 test
 texts are labelled by an LLM, 25 a request. Classifiers learn from these labels alone. Accuracy is against
 people's labels: that of the LLM and of the classifiers on the 300, that of the learning curves on all test texts.
+
+Expected, all-MiniLM-L6-v2 (4 min; labels to stop at and accuracy by seed; in brackets as many labels at random):
+
+                                  clinc150, 10 domains               trec, 6 types
+    the LLM, 300 test texts       98.00%                             97.33%
+    linear, mlp                   96.33%, 96.00%                     93.33%, 95.00%
+    lightgbm, knn                 92.33%, 95.67%                     93.00%, 73.33%
+    linear, labels of people      97.33%                             93.33%
+    all test texts, 4,000 labels  95.24%                             93.60%
+    robust stops at               1,815 1,815 1,452                  2,269 2,269 2,269
+                                  95.18 (93.42) 94.82 (93.27)        93.00 (90.80) 92.60 (92.00)
+                                  94.71 (92.84)                      92.60 (91.80)
+    uncertain stops at            930 744 744                        1,452 1,452 1,452
+                                  94.73 (91.93) 93.67 (90.78)        92.80 (89.60) 91.20 (91.00)
+                                  93.84 (91.18)                      92.40 (90.40)
+    labels by similarity beside   none bought but the pilot's        none bought but the pilot's
+
+On trec the classifiers stay 2 to 4 points under the LLM, and so does one that learned from people's labels: it is the
+encoder that does not tell types of questions apart. Where to stop was chosen on the first 2,000 training texts,
+after a looser rule had been looked at on test; the stop is within 0.6 points of all labels for 36 to 45% of them on
+clinc150, within 1.0 for 57% on trec. The LLM may know both data sets.
 """
 
 from __future__ import annotations
