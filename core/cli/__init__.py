@@ -19,6 +19,7 @@ VERBS = {
     "cascade": "Let a head answer where it is sure, and ask an LLM or a person where not.",
     "export": "Write a trained classifier in a form that servers take.",
     "serve": "Put a classifier on a port.",
+    "monitor": "Compare predictions with earlier ones: drift, agreement with spot checks, labels that are missing.",
     "migrate": "Carry labels over to a changed space; only what the change affects is labelled again.",
     "judge": "Judge labels without gold ones: coverage, accuracy, relevance, by a model that people check.",
     "evaluate": "Compare predictions with gold labels.",
