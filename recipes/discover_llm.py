@@ -143,10 +143,13 @@ def clusters(config: DiscoverLlmConfig, texts: Texts) -> dict[str, Row]:
         told = LabelSpace.of([f"cluster {number}" for number in range(count)])
         labels = [Prediction(one.id, (told.leaves[at],)) for one, at in zip(texts.records, means, strict=True)]
         rows[f"K-means, told there are {count}"] = measure(texts, labels, told)
-    by_model = {
-        title: judged(config, texts, as_clustered, space, model),
-        f"{title}, its labels": judged(config, texts, label(config, texts, space, model), space, model),
-    }
+    given = label(config, texts, space, model)
+    by_model = {}
+    if not lacked(model):
+        by_model = {
+            title: judged(config, texts, as_clustered, space, model),
+            f"{title}, its labels": judged(config, texts, given, space, model),
+        }
     if lacked(model):
         click.echo(f"  {title}: left out, as this machine's clusters differ from those that were recorded")
         return rows

@@ -7,8 +7,8 @@ The benchmark puts `system` and `Job` here; its prompt is used by the engine, ou
 litellm's tokenizer files: link `tiktoken_cache` beside the benchmark to litellm/litellm_core_utils/tokenizers.
 
 One run of `--systems bare-aiohttp,labelspace,openai-sdk,curator --latency 50,0 --concurrency 64,256 --repeat 3 --floor`
-(2,000 rows, median of three), on two idle cores. Rows a second of the labeling call, imports and set-up apart; its share
-of bare aiohttp's in brackets; CPU ms a row:
+(2,000 rows, median of three), on two idle cores. Rows a second of the labeling call, imports and set-up apart; its
+share of bare aiohttp's in brackets; CPU ms a row:
 
     system        50 ms, 64         50 ms, 256        0 ms, 64          0 ms, 256         peak MB  set-up
     bare aiohttp  1,170       0.20  3,012       0.24  5,663       0.14  5,008       0.20  43       0.1 s
