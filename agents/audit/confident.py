@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from labelspace.errors import DataError
 
-CHUNK_BYTES = 32 << 20
-"""How much of the scores is worked on at once."""
+CHUNK_BYTES = 1 << 20
+"""How much of the scores is worked on at once: what the processor's cache holds."""
 LOWEST_THRESHOLD = 2e-6
 """Thresholds are not below this: a class that is never predicted must not attract every example."""
 NEVER = 2.0
@@ -75,8 +75,8 @@ def check(labels: ArrayLike, probabilities: Floats, *, what: str = "the scores")
     return given.astype(np.int64, copy=False)
 
 
-def chunks(probabilities: Floats) -> Iterator[tuple[slice, Floats]]:
-    """Cut the scores into runs of rows of `CHUNK_BYTES` each.
+def chunks(probabilities: Floats, *, checked: bool = True) -> Iterator[tuple[slice, Floats]]:
+    """Cut the scores into runs of rows of `CHUNK_BYTES` each; `checked` looks at each score.
 
     Raises:
         DataError: A score is not a probability.
@@ -85,7 +85,7 @@ def chunks(probabilities: Floats) -> Iterator[tuple[slice, Floats]]:
     step = max(1, CHUNK_BYTES // max(1, k * probabilities.dtype.itemsize))
     for start in range(0, n, step):
         piece = np.asarray(probabilities[start : start + step])
-        if piece.size and not (piece.min() >= -OUTSIDE and piece.max() <= 1 + OUTSIDE):
+        if checked and piece.size and not (piece.min() >= -OUTSIDE and piece.max() <= 1 + OUTSIDE):
             bad = start + int(np.flatnonzero(~((piece >= -OUTSIDE) & (piece <= 1 + OUTSIDE)).all(axis=1))[0])
             raise DataError(
                 f"the scores of record {bad} (counted from 0) are not probabilities",
@@ -132,15 +132,15 @@ def confident_classes(rows: Rows, probabilities: Floats, thresholds: NDArray[np.
 
     Where several classes reach their threshold, it is the most probable class.
     """
-    found = np.empty(len(rows.labels), np.int64)
+    found = np.full(len(rows.labels), -1, np.int64)
     cut = thresholds - TOLERANCE
-    last_column = probabilities.shape[1] - 1
-    for part, piece in chunks(probabilities):
-        reached = piece >= cut
-        first = reached.argmax(axis=1)
-        last = last_column - reached[:, ::-1].argmax(axis=1)
-        none = ~reached[np.arange(len(piece)), first]
-        found[part] = np.where(none, -1, np.where(first == last, first, rows.predicted[part]))
+    width = probabilities.shape[1]
+    for part, piece in chunks(probabilities, checked=False):  # `summarise` has seen them
+        row, column = np.divmod(np.flatnonzero(piece >= cut), width)
+        several = np.bincount(row, minlength=len(piece)) > 1
+        reached = found[part]
+        reached[row] = column
+        reached[several] = rows.predicted[part][several]
     return found
 
 

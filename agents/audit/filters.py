@@ -7,6 +7,7 @@ the joint.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, get_args
 
 import numpy as np
@@ -173,24 +174,41 @@ def _largest_margins(rows: Rows, probabilities: Floats, kept: Integers, *, keep:
         columns = np.flatnonzero(kept[label])
         columns = columns[columns != label]
         members = order[ends[label] - count : ends[label]]
-        width = max(1, BLOCK_BYTES // max(1, int(count) * probabilities.dtype.itemsize))
-        for start in range(0, len(columns), width):
-            some = columns[start : start + width]
-            margins = _columns(probabilities, members, some) - rows.given[members]
-            flags[members] |= _top_margins(margins, kept[label, some])
+        # Positive margins are few, and mostly at least as many as are wanted: look at the rows that have one.
+        above = members[rows.rival_probability[members] > rows.given[members]]
+        left: list[int] = []
+        for some in _blocks(columns, len(above), probabilities):
+            margins = _columns(probabilities, above, some) - rows.given[above]
+            found, open_cells = _top_positive(margins, kept[label, some])
+            flags[above] |= found
+            left.extend(some[open_cells])
+        for some in _blocks(np.array(left, np.int64), int(count), probabilities):
+            for cell, margins in zip(some, _columns(probabilities, members, some) - rows.given[members], strict=True):
+                flags[members] |= lowest(-margins, int(kept[label, cell]))
     return flags
 
 
-def _top_margins(margins: Floats, numbers: Integers) -> Flags:
+def _blocks(columns: Integers, count: int, probabilities: Floats) -> Iterator[Integers]:
+    """Cut columns into runs that fit into `BLOCK_BYTES` for so many rows."""
+    width = max(1, BLOCK_BYTES // max(1, count * probabilities.dtype.itemsize))
+    for start in range(0, len(columns), width):
+        yield columns[start : start + width]
+
+
+def _top_positive(margins: Floats, numbers: Integers) -> tuple[Flags, Integers]:
     """Mark the rows that are among the `numbers` largest margins of any cell.
 
     Args:
         margins: Probability of each cell's true label less that of the given one, [cells, rows].
         numbers: How many to take of each cell, [cells].
+
+    Returns:
+        The marks, [rows], and the cells that positive margins do not settle: there are too few, or equal ones
+        at the cut.
     """
     flags = np.zeros(margins.shape[1], bool)
+    open_cells = []
     above = margins > 0
-    # Few margins are positive, and mostly at least as many as are wanted: look at these alone.
     cell_at, row_at = np.nonzero(above)
     values = -margins[above]
     ends = np.searchsorted(cell_at, np.arange(len(numbers) + 1))
@@ -202,8 +220,8 @@ def _top_margins(margins: Floats, numbers: Integers) -> Flags:
             if np.count_nonzero(marked) == number:
                 flags[row_at[some][marked]] = True
                 continue
-        flags |= lowest(-margins[cell], int(number))
-    return flags
+        open_cells.append(cell)
+    return flags, np.array(open_cells, np.int64)
 
 
 def _columns(probabilities: Floats, members: Integers, columns: Integers) -> Floats:
