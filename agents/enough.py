@@ -19,7 +19,9 @@ import numpy.typing as npt
 from labelspace.agents.acquire import Acquisition, choose
 from labelspace.agents.taxonomy_sample import diverse_sample
 from labelspace.errors import DataError
+from labelspace.finetune.decision import softmax
 from labelspace.finetune.logistic import fit_logistic, sigmoid
+from labelspace.metrics.agreement import cohen_kappa
 from labelspace.progress import note
 from labelspace.records import Classifier, Prediction, Record
 
@@ -118,7 +120,7 @@ def label_enough(
         student = _Student(labeler, pool, found.labels, vectors)
         chances = student.chances(vectors)
         given = student.given(chances)
-        kappa = None if before is None or asked.all() else cohen_kappa(before[~asked], given[~asked])
+        kappa = None if before is None or asked.all() else kappa_of(before[~asked], given[~asked])
         agreement = None
         if judged_vectors is not None:
             wanted = student.wanted([found.labels[record.id] for record in judged])
@@ -136,19 +138,15 @@ def label_enough(
         chosen = free[choose(chances[free], count, way=way, multi_label=student.several, errors=errors, seed=draw)]
 
 
-def cohen_kappa(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float:
-    """Agreement beyond chance of two sets of decisions [n, k], one label a text or several; 1 where all agree.
+def kappa_of(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float:
+    """Cohen's kappa of two sets of decisions [n, k], one label a text or several; 1 where all are the same label.
 
     With one label a text, chance and agreement are over texts; with several, over pairs of text and label.
     """
-    if (first.sum(1) == 1).all() and (second.sum(1) == 1).all():
-        observed = float((first & second).any(axis=1).mean())
-        chance = float((first.mean(0) * second.mean(0)).sum())
-    else:
-        observed = float((first == second).mean())
-        yes, again = first.mean(), second.mean()
-        chance = float(yes * again + (1 - yes) * (1 - again))
-    return 1.0 if chance >= 1 else (observed - chance) / (1 - chance)
+    single = (first.sum(1) == 1).all() and (second.sum(1) == 1).all()
+    one, other = (made.argmax(1) if single else made.ravel() for made in (first, second))
+    found = cohen_kappa(one.tolist(), other.tolist())
+    return 1.0 if np.isnan(found) else found
 
 
 class _Student:
@@ -198,8 +196,7 @@ class _Student:
         if self.several:
             chances[:, self.seen] = sigmoid(logits)
             return chances
-        raised = np.exp(logits - logits.max(1, keepdims=True))
-        chances[:, self.seen] = raised / raised.sum(1, keepdims=True)
+        chances[:, self.seen] = softmax(logits)
         return chances
 
     def given(self, chances: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:

@@ -129,3 +129,15 @@ class Classifier(Protocol):
         Implementations work in batches and never hold all texts; blank texts abstain.
         """
         ...
+
+
+class Told:
+    """Labels that are known, as a `Classifier`."""
+
+    def __init__(self, space: LabelSpace, labels: Mapping[str, Prediction]) -> None:
+        """Keep them."""
+        self.label_space, self.labels = space, labels
+
+    def predict(self, texts: Iterable[str | Record]) -> Iterator[Prediction]:
+        """The label of each record, by its id."""
+        return (self.labels[record.id] for record in as_records(texts))

@@ -31,7 +31,7 @@ clinc150, within 1.0 for 57% on trec. The LLM may know both data sets.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ from labelspace.finetune.store import EMBEDDED
 from labelspace.llm import connect
 from labelspace.llm.recorded import RecordedModel
 from labelspace.metrics.intervals import wilson
-from labelspace.records import Prediction, Record, as_records
+from labelspace.records import Prediction, Record, Told
 from labelspace.space import Label, LabelSpace
 
 HERE = Path(__file__).resolve().parent
@@ -96,18 +96,6 @@ class Task:
     pool: list[Record]
     test: list[Record]
     """All test texts in random order; the first are those that the LLM labels."""
-
-
-class Told:
-    """Labels that are known, as a `Classifier`."""
-
-    def __init__(self, space: LabelSpace, labels: Mapping[str, Prediction]) -> None:
-        """Keep them."""
-        self.label_space, self.labels = space, labels
-
-    def predict(self, texts: Iterable[str | Record]) -> Iterator[Prediction]:
-        """The label of each record, by its id."""
-        return (self.labels[record.id] for record in as_records(texts))
 
 
 def load(config: DistillConfig, name: str) -> Task:

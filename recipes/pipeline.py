@@ -10,7 +10,7 @@ Read it from top to bottom: each stage is one call into the library, and may be 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -26,7 +26,7 @@ from labelspace.errors import ConfigError, DataError
 from labelspace.finetune.linear import LinearHead
 from labelspace.finetune.store import load_classifier, save_model
 from labelspace.metrics import Report, evaluate
-from labelspace.records import Prediction, Record, as_records, derive_id
+from labelspace.records import Record, Told, derive_id
 from labelspace.runs import RunFolder, file_digest
 from labelspace.space import LabelSpace
 
@@ -192,18 +192,6 @@ def label_some(config: PipelineConfig, records: list[Record], labeler: Labeler) 
     drawn = sorted(apart, key=lambda record: derive_id(f"{config.seed} {record.text}"))[:CHECKED]
     rest = [record for record in records if not is_held_out(record, config.held_out)]
     return label_enough(rest, labeler, embedder.embed, held_out=drawn, seed=config.seed)
-
-
-class Told:
-    """Labels that are known, as a `Classifier`."""
-
-    def __init__(self, space: LabelSpace, labels: Mapping[str, Prediction]) -> None:
-        """Keep them."""
-        self.label_space, self.labels = space, labels
-
-    def predict(self, texts: Iterable[str | Record]) -> Iterator[Prediction]:
-        """The label of each record, by its id."""
-        return (self.labels[record.id] for record in as_records(texts))
 
 
 def gold_of(config: PipelineConfig) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from labelspace import LabelSpace, read_records
-from labelspace.agents.enough import cohen_kappa, label_enough
+from labelspace.agents.enough import kappa_of, label_enough
 from labelspace.cli import main
 from labelspace.data import write_rows
 from labelspace.errors import DataError
@@ -111,10 +111,10 @@ def test_one_label_alone_and_no_text_are_refused(vectors: np.ndarray) -> None:
 
 def test_kappa_by_hand() -> None:
     first, second = np.eye(2, dtype=bool)[[0, 0, 1, 1]], np.eye(2, dtype=bool)[[0, 0, 1, 0]]
-    assert cohen_kappa(first, second) == pytest.approx((0.75 - 0.5) / 0.5)
-    assert cohen_kappa(first, first) == 1
+    assert kappa_of(first, second) == pytest.approx((0.75 - 0.5) / 0.5)
+    assert kappa_of(first, first) == 1
     several = np.array([[True, True], [False, False]])
-    assert cohen_kappa(several, ~several) == pytest.approx(-1)
+    assert kappa_of(several, ~several) == pytest.approx(-1)
 
 
 def test_the_pipeline_asks_an_llm_for_no_more_than_it_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
