@@ -70,7 +70,7 @@ class LabelSupervised(TextHead):
             dropout: Before the head.
             bias: Whether a linear head has one; transformers' classifiers of decoders have none.
             pos_weight: Multi-label: weigh each label by how rare it is.
-            loss: Name of another loss (see `losses_choice`), or a function of logits and targets to their mean loss.
+            loss: Name of another loss (see `losses.choice`), or a function of logits and targets to their mean loss.
             metric: Score on dev; accuracy, or macro-F1 if multi-label.
             max_length: Tokens read of a text.
             dtype: Of the weights in memory.

@@ -24,7 +24,7 @@ from labelspace.finetune.backbone import Backbone, Dtype, Quantization, load_bac
 from labelspace.finetune.batches import Example, collate, cut
 from labelspace.finetune.finetuned import FineTuned
 from labelspace.finetune.label_model import LabelModel
-from labelspace.finetune.losses import positive_weight
+from labelspace.finetune.losses.basic import positive_weight
 from labelspace.finetune.ptec import PTEC_TRAINING, PromptStart, first_prompt
 from labelspace.finetune.train_settings import TrainSettings
 from labelspace.finetune.trie import LabelTrie

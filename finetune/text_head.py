@@ -20,7 +20,7 @@ from labelspace.finetune.align import encode_texts
 from labelspace.finetune.backbone import Dtype, Quantization
 from labelspace.finetune.batches import Example
 from labelspace.finetune.finetuned import FineTuned
-from labelspace.finetune.losses_choice import loss_of
+from labelspace.finetune.losses.choice import loss_of
 from labelspace.finetune.pooling import Pooling, check_pooling
 from labelspace.finetune.targets import Labels, Metric, as_targets, find_classes, score
 from labelspace.finetune.train_settings import TrainSettings

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from labelspace.errors import ConfigError
-from labelspace.finetune.losses import (
+from labelspace.finetune.losses.basic import (
     asymmetric,
     binary_cross_entropy,
     class_weights,
@@ -21,16 +21,16 @@ from labelspace.finetune.losses import (
     focal,
     positive_weight,
 )
-from labelspace.finetune.losses_choice import MultiLoss, SingleLoss, loss_of
-from labelspace.finetune.losses_longtail import (
+from labelspace.finetune.losses.choice import MultiLoss, SingleLoss, loss_of
+from labelspace.finetune.losses.longtail import (
     Comic,
     head_tail_balance,
     head_tail_factor,
     logit_adjusted,
     multi_focal,
 )
-from labelspace.finetune.losses_noise import EarlyLearning, symmetric_cross_entropy
-from labelspace.finetune.losses_partial import candidates, mixed_consistency, positive_unlabelled
+from labelspace.finetune.losses.noise import EarlyLearning, symmetric_cross_entropy
+from labelspace.finetune.losses.partial import candidates, mixed_consistency, positive_unlabelled
 
 Z = [[0.5, -1.0, 2.0], [1.5, 0.0, -0.5]]
 Y = [2, 1]

@@ -15,7 +15,7 @@ from labelspace.errors import ConfigError
 from labelspace.finetune.backbone import Backbone
 from labelspace.finetune.batches import Example, collate
 from labelspace.finetune.label_model import LabelModel
-from labelspace.finetune.losses_choice import loss_of
+from labelspace.finetune.losses.choice import loss_of
 from labelspace.finetune.prompt_tuning import PromptTuning, _weighted
 from labelspace.finetune.ptec import PTEC, first_prompt
 from labelspace.finetune.train_settings import TrainSettings

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from labelspace.errors import ConfigError
-from labelspace.finetune.losses import (
+from labelspace.finetune.losses.basic import (
     asymmetric,
     binary_cross_entropy,
     class_weights,
@@ -19,9 +19,9 @@ from labelspace.finetune.losses import (
     focal,
     positive_weight,
 )
-from labelspace.finetune.losses_longtail import Comic, head_tail_factor, logit_adjusted, multi_focal
-from labelspace.finetune.losses_noise import symmetric_cross_entropy
-from labelspace.finetune.losses_partial import candidates, positive_unlabelled
+from labelspace.finetune.losses.longtail import Comic, head_tail_factor, logit_adjusted, multi_focal
+from labelspace.finetune.losses.noise import symmetric_cross_entropy
+from labelspace.finetune.losses.partial import candidates, positive_unlabelled
 
 SingleLoss = Literal[
     "cross-entropy", "balanced", "smoothed", "focal", "symmetric", "logit-adjusted", "distillation", "candidates"

@@ -4,7 +4,7 @@ Every loss takes logits [n, k] and gives the mean over the n rows (and, where la
 over the labels), computes half-precision logits in float32, and stays finite up to |logits| = 1e4.
 Multi-label targets below 0 are unknown and count for nothing.
 
-Kin: `losses_noise` (wrong labels), `losses_partial` (missing and ambiguous labels), `losses_longtail` (rare labels).
+Kin: `noise` (wrong labels), `partial` (missing and ambiguous labels), `longtail` (rare labels).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labelspace.finetune.losses import mean_of, multi_label, wide
+from labelspace.finetune.losses.basic import mean_of, multi_label, wide
 
 
 def logit_adjusted(logits: Tensor, targets: Tensor, *, counts: Tensor, tau: float = 1.0) -> Tensor:

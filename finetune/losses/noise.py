@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labelspace.errors import ConfigError
-from labelspace.finetune.losses import wide
+from labelspace.finetune.losses.basic import wide
 
 
 def symmetric_cross_entropy(

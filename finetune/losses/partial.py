@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from labelspace.errors import ConfigError
-from labelspace.finetune.losses import multi_label, wide
+from labelspace.finetune.losses.basic import multi_label, wide
 
 _LOWEST_TEMPERATURE = 0.05
 

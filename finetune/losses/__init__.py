@@ -1,0 +1,1 @@
+"""Losses over logits, by subject; `loss_of` in `choice` names those that `train --loss` offers."""
