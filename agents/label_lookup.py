@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from labelspace.records import Record
+from labelspace.space import LabelSpace
 
 if TYPE_CHECKING:
     from labelspace.agents.candidates import Candidates
@@ -94,3 +95,38 @@ class Lookup:
                 while len(self._known) > _KEPT:
                     del self._known[next(iter(self._known))]
             return [found[text] for text in texts]
+
+
+class Levels(Lookup):
+    """The lookups of the levels of a tree; counts a label as held where each step to it is a candidate."""
+
+    def __init__(self, space: LabelSpace, make: Callable[[str | None], Lookup], *, counted: bool) -> None:
+        """Take the tree.
+
+        Args:
+            space: The labels.
+            make: Makes the lookup of what lies directly below a label; None is above all.
+            counted: Whether levels have candidates, so that there is something to count.
+        """
+        super().__init__()
+        self._space, self._make, self._counted = space, make, counted
+        self._levels: dict[str | None, Lookup] = {}
+
+    def at(self, name: str | None) -> Lookup:
+        """The lookup of what lies directly below a label."""
+        if name not in self._levels:
+            self._levels[name] = self._make(name)
+        return self._levels[name]
+
+    def count(self, record: Record) -> None:
+        """Count a record towards the recall of the candidates, where its gold labels are known."""
+        if self._counted and record.labels and all(name in self._space for name in record.labels):
+            self.recall.count(record.labels, tuple(name for name in record.labels if self._holds(name, record.text)))
+
+    def _holds(self, name: str, text: str) -> bool:
+        path = self._space.path(name)
+        for above, step in zip((None, *path), path, strict=False):
+            level = self.at(above)
+            if level.candidates is not None and step not in level.find([text])[0][0]:
+                return False
+        return True

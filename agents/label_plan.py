@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from labelspace.agents.label_batch import InBatches
 from labelspace.agents.label_codes import ByCode, Confidence
-from labelspace.agents.label_descend import Descend, relabelled
-from labelspace.agents.label_lookup import Lookup
+from labelspace.agents.label_descend import Descend, below, relabelled
+from labelspace.agents.label_lookup import Levels, Lookup
 from labelspace.agents.label_names import ByName, Question
 from labelspace.agents.label_views import Views
 from labelspace.agents.label_votes import Votes
@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # NumPy takes a quarter of a second, and most runs need none 
 _WARM = 1.0
 """Temperature of replies that vote."""
 _VOTES = 5
+_PARTY = 64
+"""Requests whose documents go down a tree together, where several share a request."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +79,12 @@ class Plan:
         lookup = Lookup()
         asked: list[Question]
         if self.descend:
-            asked = [self._descend(vote) for vote in range(self._votes)]
+            lookup = levels = self._levels()
+            asked = [self._descend(vote, levels) for vote in range(self._votes)]
         else:
             if self.candidates is not None or self.labelled:
-                lookup = self._lookup(self._embedder())
-            names = [self._by_name(self.space, vote, lookup) for vote in range(self._votes)]
-            asked = [*names]
-            if self.batch_documents != 1:
-                asked = [InBatches(one, self.batch_documents, prompts=self.prompts) for one in names]
+                lookup = self._lookup(self.space, self.labelled, self._embedder())
+            asked = [self._batched(self._by_name(self.space, vote, lookup)) for vote in range(self._votes)]
         return (asked[0] if len(asked) == 1 else Votes(asked, several=self.space.multi_label)), lookup
 
     def _check(self) -> None:
@@ -99,9 +99,6 @@ class Plan:
         given = [name for name, value in several.items() if value]
         if self.one_token and given:
             raise ConfigError(f"one_token asks for one token about one text: leave it out, or {given[0]}")
-        if self.descend and (self.candidates is not None or self.batch_documents > 1):
-            other = "batch_documents" if self.batch_documents > 1 else "candidates"
-            raise ConfigError(f"descend shows one level of labels to one text: leave it out, or {other}")
         if self.permutations < 1 or (self.samples is not None and self.samples < 2):
             raise ConfigError(
                 f"a vote needs at least 2 samples and 1 order of the labels, not {self.samples} and {self.permutations}"
@@ -123,13 +120,27 @@ class Plan:
             return load_embedder(self.embedder, cache=cache_folder() if self.embedder != "tfidf" else None)
         return self.embedder
 
-    def _lookup(self, embedder: Embedder) -> Lookup:
+    def _lookup(self, space: LabelSpace, labelled: Sequence[Record], embedder: Embedder) -> Lookup:
         candidates = None
         if self.candidates is not None:
             from labelspace.agents.candidates import Candidates
 
-            candidates = Candidates(self.space, self.candidates, embedder=embedder, labelled=self.labelled)
-        return Lookup(candidates, self._demonstrations(self.space, self.labelled, embedder))
+            candidates = Candidates(space, self.candidates, embedder=embedder, labelled=labelled)
+        return Lookup(candidates, self._demonstrations(space, labelled, embedder))
+
+    def _levels(self) -> Levels:
+        """The lookups of a descent; a level that has no more labels than there are candidates is shown whole."""
+        embedder = self._embedder() if self.candidates is not None or self.labelled else None
+
+        def make(above: str | None) -> Lookup:
+            if embedder is None:
+                return Lookup()
+            level, own = below(self.space, above), relabelled(self.space, self.labelled, above)
+            if len(level.labels) <= (self.candidates or len(level.labels)):
+                return Lookup(None, self._demonstrations(level, own, embedder))
+            return self._lookup(level, own, embedder)
+
+        return Levels(self.space, make, counted=self.candidates is not None)
 
     def _demonstrations(
         self, space: LabelSpace, labelled: Sequence[Record], embedder: Embedder
@@ -173,12 +184,12 @@ class Plan:
             seed=vote if warm else None,
         )
 
-    def _descend(self, vote: int) -> Descend:
-        embedder = self._embedder() if self.labelled else None
+    def _batched(self, names: ByName) -> Question:
+        return names if self.batch_documents == 1 else InBatches(names, self.batch_documents, prompts=self.prompts)
 
-        def make(level: LabelSpace, above: str | None) -> ByName:
-            own = relabelled(self.space, self.labelled, above)
-            shown = self._demonstrations(level, own, embedder) if embedder is not None and own else None
-            return self._by_name(level, vote, Lookup(None, shown))
+    def _descend(self, vote: int, levels: Levels) -> Descend:
+        def make(level: LabelSpace, above: str | None) -> Question:
+            return self._batched(self._by_name(level, vote, levels.at(above)))
 
-        return Descend(self.space, make)
+        together = 1 if self.batch_documents == 1 else _PARTY * self.batch_documents
+        return Descend(self.space, make, together=together)

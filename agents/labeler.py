@@ -92,7 +92,8 @@ class Labeler:
             shots_by: Which; see `labelspace.agents.demonstrations.Way`.
             context: For "many": tokens that they may take.
             permutations: Ask under so many orders of the labels, and average.
-            descend: Go down the tree of labels level by level, one request each.
+            descend: Go down the tree of labels level by level, one request each; `candidates` and
+                `batch_documents` are those of a level.
             examples: The most of a label's own examples that are shown.
             max_chars: Of longer texts the middle is left out, which the prediction says.
             max_tokens: The most tokens of a reply.

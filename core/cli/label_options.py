@@ -35,7 +35,11 @@ _OPTIONS = (
         metavar="N",
         help="Ask under so many orders of the labels, and average.",
     ),
-    click.option("--descend", is_flag=True, help="Go down the tree of labels, a request a level."),
+    click.option(
+        "--descend",
+        is_flag=True,
+        help="Go down the tree of labels, a request a level; --batch-documents and --candidates are those of a level.",
+    ),
     click.option(
         "--candidates",
         type=click.IntRange(min=1),

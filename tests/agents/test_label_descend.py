@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -156,3 +157,46 @@ def test_a_reader_that_stops_early_leaves_nothing_running() -> None:
     )
     assert next(iter(made)).label == "cat"
     made.close()  # type: ignore[attr-defined]
+
+
+def by_path(request: Request) -> str:
+    """Names the first word of each document, or what leads to it."""
+    names = [line[2:].partition(":")[0] for line in request.messages[0]["content"].splitlines() if line[:2] == "- "]
+    words = re.findall(r"^<document [^/>]*>\n(\w+)", request.messages[-1]["content"], re.MULTILINE)
+    said = [next(name for name in names if name in SPACE.path(word)) for word in words]
+    return json.dumps({str(at): name for at, name in enumerate(said, 1)}) if len(said) > 1 else said[0]
+
+
+def test_documents_that_reach_the_same_label_share_requests(tmp_path: Path) -> None:
+    leaves = ["cat", "stone", "wild", "dog"]
+    texts = [f"{leaves[n % 4]} {n}" for n in range(300)]
+    model, journal = ScriptedLLM(by_path), tmp_path / "journal.sqlite"
+    made = list(Labeler(SPACE, model=model, descend=True, batch_documents=4, journal=journal).predict(texts))
+    assert [one.label for one in made] == [leaves[n % 4] for n in range(300)]
+    # 256 and 44 go down together: 300, of these 225 below animal, and 150 below pet.
+    assert len(model.requests) == (64 + 11) + (48 + 9) + (32 + 6)
+    assert descend([], texts, journal=journal, batch_documents=4, closed="the server is away") == made
+
+
+def test_what_a_party_lacks_in_the_journal_is_not_made_up(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.sqlite"
+    first = descend(by_path, ["cat 1", "stone 2"], batch_documents=2, journal=journal)
+    later = ["cat 1", "stone 2", "cat 3", "stone 4"]
+    made = descend([], later, batch_documents=2, journal=journal, closed="the server is away")
+    assert made[:2] == first
+    assert [one.status for one in made[2:]] == ["failed", "failed"]
+
+
+def test_each_level_has_its_candidates() -> None:
+    labels = [Label(name=name, parent="animal" if name in ("cat", "dog", "fox") else None) for name in
+              ("animal", "stone", "cat", "dog", "fox")]  # fmt: skip
+    space = LabelSpace(labels=tuple(labels))
+    model = ScriptedLLM(script(animal="animal", cat="cat", dog="dog"))
+    labeler = Labeler(space, model=model, descend=True, candidates=2)
+    [made] = labeler.predict([Record("1", "a cat and a dog", ("cat",))])
+    assert made.labels == ("cat",)
+    assert [request.choices for request in model.requests] == [("animal", "stone"), ("cat", "dog", "none of these")]
+    assert labeler.account["candidates"] == {"texts": 1, "held": 1, "labels": 1, "labels_held": 1}
+    missed = Labeler(space, model=ScriptedLLM(script(animal="animal", cat="cat")), descend=True, candidates=2)
+    list(missed.predict([Record("1", "a cat and a dog", ("fox",))]))
+    assert missed.account["candidates"]["labels_held"] == 0
