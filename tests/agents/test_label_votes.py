@@ -320,8 +320,6 @@ def test_on_the_command_line(tmp_path: Path, chat_server: Callable[..., str]) ->
         ({"one_token": True, "candidates": 2}, "or candidates"),
         ({"one_token": True, "labelled": [Record("1", "x", ("red",))]}, "or labelled"),
         ({"one_token": True, "descend": True}, "or descend"),
-        ({"descend": True, "candidates": 2}, "or candidates"),
-        ({"descend": True, "batch_documents": 2}, "or batch_documents"),
         ({"descend": True}, "one level"),
         ({"samples": 1}, "2 samples"),
         ({"permutations": 0}, "1 order"),
