@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ class Task:
     """Settings of the labeler by the title of a row; `beside` is the row that it is compared with."""
     target: float
     """Precision that the threshold is chosen for."""
+    written: Mapping[str, int] = field(default_factory=lambda: {"together": 7, "each": 10})
+    """Labels in one request for instructions, and examples of each."""
 
     @property
     def measure(self) -> str:
@@ -57,6 +59,7 @@ def read(data: Path, name: str, split: str) -> list[Record]:
 
 
 ALL = "all labels, 10 texts a request"
+FIFTY = "all labels, 50 texts a request"
 TEN: Mapping[str, Any] = {"batch_documents": 10, "confidence": "verbal"}
 TWELVE: Mapping[str, Any] = {"candidates": 12, "confidence": "verbal"}
 
@@ -84,8 +87,11 @@ def clinc150(data: Path, seed: int) -> Task:
                 "shots": 5,
                 "beside": "12 candidates, 1 text a request",
             },
+            FIFTY: {**TEN, "batch_documents": 50},
+            "50 with instructions": {**TEN, "batch_documents": 50, "instructions": True, "beside": FIFTY},
         },
         0.98,
+        {"together": 10, "each": 5},
     )
 
 
