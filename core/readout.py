@@ -32,13 +32,12 @@ def read_probabilities(
             likeliest.
         source: What is said of the model in the prediction.
     """
+    given, confidence = give_labels(row, thresholds)
     order = np.argsort(-row, kind="stable")
-    given = order[:1] if thresholds is None else order[row[order] >= np.asarray(thresholds)[order]]
     if len(row) > ALL_SCORES:
         order = order[: max(10, len(given))]
     # With thresholds of their own, labels that are given need not be the likeliest.
-    shown = dict.fromkeys([*given.tolist(), *order.tolist()])
-    confidence = float(row[given].min()) if len(given) else 1 - float(row.max())
+    shown = dict.fromkeys([*given, *order.tolist()])
     return Prediction(
         record.id,
         tuple(names[at] for at in given),
@@ -46,3 +45,18 @@ def read_probabilities(
         confidence=confidence,
         source=source,
     )
+
+
+def give_labels(row: npt.NDArray[np.floating[Any]], thresholds: npt.ArrayLike | None) -> tuple[list[int], float]:
+    """Columns of the labels that one row of probabilities gives, likeliest first, and how sure that is.
+
+    Args:
+        row: Probability of each label [k].
+        thresholds: As for `read_probabilities`.
+    """
+    if thresholds is None:
+        best = int(row.argmax())
+        return [best], float(row[best])
+    given = np.flatnonzero(row >= np.asarray(thresholds))
+    given = given[np.argsort(-row[given], kind="stable")]
+    return given.tolist(), float(row[given].min()) if len(given) else 1 - float(row.max())

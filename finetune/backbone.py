@@ -83,8 +83,8 @@ class Backbone(nn.Module):
         if prefix is None:
             return self.model(input_ids=ids, attention_mask=mask).last_hidden_state
         embedded = self.embedding(ids)
-        rows = prefix.to(embedded.dtype).unsqueeze(0).expand(len(ids), -1, -1)
-        ones = mask.new_ones(len(ids), len(prefix))
+        rows = prefix.to(embedded.dtype).unsqueeze(0).expand(ids.shape[0], -1, -1)
+        ones = mask.new_ones(ids.shape[0], len(prefix))
         return self.model(
             inputs_embeds=torch.cat([rows, embedded], dim=1), attention_mask=torch.cat([ones, mask], dim=1)
         ).last_hidden_state
@@ -243,6 +243,8 @@ def _lift_mask(layer: nn.Module, *, everything: bool) -> Callable[..., tuple[tup
         at = names.index("attention_mask")
         given = args[at] if at < len(args) else kwargs.get("attention_mask")
         lifted = None if everything else two_sided(given)
+        if "is_causal" in kwargs:  # where the config of a model says it outright
+            kwargs = {**kwargs, "is_causal": False}
         if at < len(args):
             return (*args[:at], lifted, *args[at + 1 :]), kwargs
         return args, {**kwargs, "attention_mask": lifted}
@@ -265,8 +267,9 @@ def two_sided(mask: Tensor | None) -> Tensor | None:
     """
     if mask is None or mask.dim() != 4:
         return mask
-    seen = mask if mask.dtype == torch.bool else mask == 0
-    keys = seen.diagonal(dim1=-2, dim2=-1).unsqueeze(-2)
+    seen, keys = mask, mask.diagonal(dim1=-2, dim2=-1).unsqueeze(-2)
+    if mask.dtype != torch.bool:
+        seen, keys = seen == 0, keys == 0
     seen = (seen | seen.transpose(-2, -1)) & keys
     if mask.dtype == torch.bool:
         return seen

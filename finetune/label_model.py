@@ -57,7 +57,7 @@ class LabelModel(nn.Module):
             if batch.words is not None:
                 rows, positions = batch.words
                 return self.head(hidden[rows, positions + before])
-            mask = torch.cat([batch.mask.new_ones(len(batch.mask), before), batch.mask], dim=1)
+            mask = torch.cat([batch.mask.new_ones(batch.mask.shape[0], before), batch.mask], dim=1)
             if self.backbone.legacy_padding:
                 return self._pool_as_the_reference(hidden, batch.ids)
             if pools_logits(self.pooling):

@@ -61,7 +61,7 @@ def pool(values: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
     """
     import torch
 
-    rows = torch.arange(len(values), device=values.device)
+    rows = torch.arange(values.shape[0], device=values.device)
     if pooling == "last":
         return values[rows, last_position(mask)]
     if pooling == "first":

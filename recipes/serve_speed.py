@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -30,6 +31,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,7 +42,7 @@ from labelspace.config import Config
 from labelspace.data import read_records
 from labelspace.errors import ModelError
 
-Arm = Literal["labelspace", "plain", "vllm", "gateway"]
+Arm = Literal["labelspace", "torch", "plain", "vllm", "gateway"]
 LABELS = 18
 WIDTH, LAYERS, LENGTH = 64, 2, 256
 
@@ -56,6 +58,8 @@ class ServeSpeedConfig(Config):
     """What to measure, in this order."""
     concurrency: int = 64
     """Requests in flight."""
+    texts: str = "sample:support"
+    """What is asked, in turn: any file of texts."""
     requests: int = 2000
     """Requests that count."""
     rounds: int = 2
@@ -66,7 +70,7 @@ class ServeSpeedConfig(Config):
 
 def main(config: ServeSpeedConfig) -> dict[str, float]:
     """Measure each arm and print a table; returns requests a second."""
-    texts = [record.text for record in read_records("sample:support") if not record.is_blank]
+    texts = [record.text for record in islice(read_records(config.texts), 2 * config.requests) if not record.is_blank]
     found: dict[str, list[float]] = {arm: [] for arm in config.arms}
     answers: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="labelspace-speed-") as folder:
@@ -74,7 +78,7 @@ def main(config: ServeSpeedConfig) -> dict[str, float]:
         for _ in range(config.rounds):
             for arm in config.arms:
                 with serving(arm, model) as address:
-                    answers[arm] = asyncio.run(ask(address, texts[:8], 1))[0]
+                    answers[arm] = asyncio.run(ask(address, texts[:32], 1))[0]
                     asyncio.run(ask(address, texts[:128], config.concurrency))
                     asked = [texts[n % len(texts)] for n in range(config.requests)]
                     found[arm].append(config.requests / asyncio.run(ask(address, asked, config.concurrency))[1])
@@ -83,7 +87,7 @@ def main(config: ServeSpeedConfig) -> dict[str, float]:
     for arm in config.arms:
         rates = found[arm]
         click.echo(f"{arm:11} {max(rates):10,.0f}    {', '.join(f'{rate:,.0f}' for rate in rates)}")
-        if not (off := float(np.abs(np.subtract(answers[arm], first)).max())) < 1e-4:
+        if not (off := float(np.abs(np.subtract(answers[arm], first)).max())) < 1e-5:
             raise ModelError(f"{arm} answers otherwise than {config.arms[0]}, by {off:.1e}")
     best = {arm: max(rates) for arm, rates in found.items()}
     if "plain" in best and "labelspace" in best:
@@ -155,6 +159,7 @@ def serving(arm: Arm, model: Path) -> Iterator[str]:
     if arm != "plain":
         engine = "vllm" if arm == "gateway" else "local"
         command = [sys.executable, "-m", "labelspace", "serve", str(model), "--port", str(port), "--engine", engine]
+        command += ["--runtime", "torch"] if arm == "torch" else []
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         asyncio.run(wait(f"http://127.0.0.1:{port}", process))
@@ -215,19 +220,60 @@ async def wait(address: str, process: subprocess.Popen[bytes]) -> None:
 
 async def ask(address: str, texts: Sequence[str], concurrency: int) -> tuple[list[Any], float]:
     """Ask about each text in a request of its own; returns the probabilities, and the seconds it took."""
-    import aiohttp
+    host, _, port = address.removeprefix("http://").partition(":")
+    requests = []
+    for text in texts:
+        body = json.dumps({"input": [text]}).encode()
+        head = f"POST /classify HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        requests.append(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    left, found, loop = iter(enumerate(requests)), [b""] * len(texts), asyncio.get_running_loop()
+    started = time.perf_counter()
+    callers = [Caller(left, found, loop.create_future()) for _ in range(concurrency)]
+    for caller in callers:
+        await loop.create_connection(lambda caller=caller: caller, host, int(port))  # type: ignore[misc]
+    await asyncio.gather(*(caller.done for caller in callers))
+    seconds = time.perf_counter() - started
+    return [json.loads(body)["data"][0]["probs"] for body in found], seconds
 
-    left, found = iter(enumerate(texts)), [[0.0]] * len(texts)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
 
-        async def work() -> None:
-            for at, text in left:
-                async with session.post(f"{address}/classify", json={"input": [text]}) as reply:
-                    data = await reply.json()
-                    if reply.status != 200:
-                        raise ModelError(f"{address}: HTTP {reply.status}: {data}")
-                    found[at] = data["data"][0]["probs"]
+class Caller(asyncio.Protocol):
+    """One connection with one request at a time: a client of a library would take as long as the server."""
 
-        started = time.perf_counter()
-        await asyncio.gather(*(work() for _ in range(concurrency)))
-        return found, time.perf_counter() - started
+    def __init__(self, left: Iterator[tuple[int, bytes]], found: list[bytes], done: asyncio.Future[None]) -> None:
+        """Take requests from `left`, and put bodies of replies into `found`."""
+        self.left, self.found, self.done = left, found, done
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin."""
+        self.transport = transport
+        self._next()
+
+    def _next(self) -> None:
+        self.at, request = next(self.left, (-1, b""))
+        if self.at < 0:
+            self.transport.close()
+            return
+        self.came, self.size = b"", 0
+        self.transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; go on with the next request when the reply is whole."""
+        self.came += data
+        if not self.size and (end := self.came.find(b"\r\n\r\n")) > 0:
+            [length] = re.findall(rb"content-length: *(\d+)", self.came[:end].lower())
+            self.body, self.size = end + 4, end + 4 + int(length)
+        if self.size and len(self.came) >= self.size:
+            if not self.came.startswith(b"HTTP/1.1 200"):
+                self.done.set_exception(ModelError(f"the server answers {self.came[:500]!r}"))
+                self.transport.close()
+                return
+            self.found[self.at] = self.came[self.body :]
+            self._next()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """All is asked, or the server has gone."""
+        if not self.done.done():
+            if self.at < 0:
+                self.done.set_result(None)
+            else:
+                self.done.set_exception(ConnectionError("the server closed the connection"))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from labelspace.finetune.serving import Runtime
 
 EPILOG = """\b
 POST /classify takes {"input": ["a text", ...]} and answers as vLLM does, with label names, thresholds and the version
@@ -48,7 +51,14 @@ Example:
     help="With vllm and a shared base: heads in it are loaded and unloaded while it runs, by POST and DELETE "
     "/heads/NAME.",
 )
-@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Texts run at once.")
+@click.option(
+    "--runtime",
+    type=click.Choice(["auto", "onnx", "torch"]),
+    default="auto",
+    show_default=True,
+    help="With local: what runs a language model on a CPU. auto: ONNX Runtime if it is installed and says the same.",
+)
+@click.option("--batch-size", type=click.IntRange(min=1), help="Texts run at once; what is best if not given.")
 @click.option("--max-body", type=click.IntRange(min=1024), default=4 << 20, show_default=True, help="Bytes a request.")
 @click.option("--max-texts", type=click.IntRange(min=1), default=2048, show_default=True, help="Texts a request.")
 @click.option("--timeout", type=click.FloatRange(min=0.1), default=120.0, show_default=True, help="Seconds an answer.")
@@ -64,7 +74,8 @@ def command(
     embedder: str | None,
     adapters: tuple[str, ...],
     heads: str | None,
-    batch_size: int,
+    runtime: Runtime,
+    batch_size: int | None,
     max_body: int,
     max_texts: int,
     timeout: float,
@@ -90,4 +101,4 @@ def command(
         return
     from labelspace.cli.serve_local import serve_local
 
-    serve_local(model, embedder=embedder, batch_size=batch_size, **listening)
+    serve_local(model, embedder=embedder, batch_size=batch_size, runtime=runtime, **listening)

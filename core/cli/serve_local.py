@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from labelspace.embed import Embedder
     from labelspace.finetune.classifier import HeadClassifier
+    from labelspace.finetune.serving import Runtime
     from labelspace.serve.counts import Counts
     from labelspace.serve.guard import Limits
     from labelspace.serve.models import Models
@@ -27,20 +28,29 @@ ASKED = "Where is my parcel?"
 """Asked before anybody else can, so that the first caller does not wait; and by --check."""
 
 
-def serve_local(folder: str, *, embedder: str | Embedder | None, batch_size: int, **listening: Any) -> None:
+def serve_local(
+    folder: str, *, embedder: str | Embedder | None, batch_size: int | None, runtime: Runtime = "auto", **listening: Any
+) -> None:
     """Load the model and listen until stopped."""
-    from labelspace.finetune.store import load_classifier
+    from labelspace.finetune.serving import make_ready
     from labelspace.serve.batching import Batcher
     from labelspace.serve.counts import Counts
     from labelspace.serve.models import Model, Models
 
-    # What is asked is not known to be asked again, and a cache on disk would grow with it.
-    classifier = load_classifier(folder, embedder=embedder, cached=False)
-    classifier.head.predict_proba([ASKED])
-    served = describe(classifier, Path(folder).resolve().name)
-    counts = Counts(served.names)
-    backend = Batcher(classifier.head.predict_proba, batch_size=batch_size, ran=counts.ran)
-    listen(Models([Model(served, backend)]), counts=counts, **listening)
+    ready = make_ready(folder, embedder=embedder, runtime=runtime)
+    with ready.kept:
+        if ready.remark:
+            note(ready.remark)
+        ready.head.predict_proba([ASKED])
+        served = describe(ready.classifier, Path(folder).resolve().name)
+        counts = Counts(served.names)
+        backend = Batcher(
+            ready.head.predict_proba,
+            batch_size=batch_size or ready.batch_size,
+            threads=ready.threads,
+            ran=counts.ran,
+        )
+        listen(Models([Model(served, backend)]), counts=counts, **listening)
 
 
 def describe(classifier: HeadClassifier, name: str) -> Served:

@@ -29,18 +29,18 @@ def serve_vllm(
     more: Sequence[str],
     *,
     embedder: str | None,
-    batch_size: int,
+    batch_size: int | None,
     **listening: Any,
 ) -> None:
     """Start vLLM, wait until it has answered, and listen until stopped."""
-    from labelspace.finetune.store import MODEL, read_model
+    from labelspace.finetune.store import EMBEDDED, MODEL, read_model
 
     # Whoever stops this while vLLM starts must not leave it behind: the way out leads through the blocks below.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with ExitStack() as stack:
         path = Path(folder)
         if (path / MODEL).exists():
-            if read_model(path)["head"]["kind"] == "linear":
+            if read_model(path)["head"]["kind"] in EMBEDDED:
                 _serve_encoder(path, more, embedder=embedder, batch_size=batch_size, **listening)
                 return
             path = stack.enter_context(_exported(path, embedder))
@@ -80,10 +80,11 @@ def _serve_export(
         raise ConfigError("two adapters have the same name, by which requests choose; name their folders differently")
     flags = [*base.flags, *(_adapter_flags(adapters, heads, known) if adapters or heads else ()), *more]
     first = known[0] if known else base
-    body = ClassifyDialect(first).body(first.model, ask_for(["a"]))
+    dialect = ClassifyDialect(first)
+    probe = (dialect.path, dialect.body(first.model, ask_for(["a"])))
     environment = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"} if heads else {}
     note("starting vLLM; this takes half a minute, and longer for a large model")
-    with VLLMServer(path, flags, name=base.model, probe=("/classify", body), environment=environment) as address:
+    with VLLMServer(path, flags, name=base.model, probe=probe, environment=environment) as address:
 
         def make(served: Served) -> Model:
             return Model(served, Upstream(ClassifyModel(address, served), served))
@@ -114,8 +115,10 @@ def _adapter_flags(adapters: Sequence[str], heads: str | None, known: Sequence[S
     return [*flags, *(["--lora-modules", *modules] if modules else [])]
 
 
-def _serve_encoder(path: Path, more: Sequence[str], *, embedder: str | None, batch_size: int, **listening: Any) -> None:
-    """A linear head whose encoder runs in vLLM."""
+def _serve_encoder(
+    path: Path, more: Sequence[str], *, embedder: str | None, batch_size: int | None, **listening: Any
+) -> None:
+    """A head over text embeddings whose encoder runs in vLLM."""
     from labelspace.cli.serve_local import serve_local
     from labelspace.embed.server import ServerEmbedder
     from labelspace.finetune.store import read_model

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
-from uuid import uuid4
 
 import orjson
 
 from labelspace.errors import MissingExtra
-from labelspace.readout import read_probabilities
-from labelspace.records import Prediction, Record, set_aside_blank
-from labelspace.serve.batching import Overloaded, Refused
+from labelspace.serve.classify import PATH, Classify
 from labelspace.serve.counts import Counts
 from labelspace.serve.forms import PROBLEMS, ClassifyReply, ClassifyRequest
-from labelspace.serve.guard import App, Guard, Limits, problem
+from labelspace.serve.guard import App, Guard, Limits, Receive, Send, problem
 from labelspace.serve.models import Models, Refusal
 from labelspace.serve.page import PAGE
-from labelspace.serve.served import Served
 
 try:  # here, because FastAPI looks up annotations among the names of the module
     from fastapi import FastAPI, Request, Response
@@ -63,39 +57,10 @@ def make_app(
         body = content if isinstance(content, bytes) else orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
         return Response(body, status, media_type="application/json")
 
-    @app.post("/classify", response_model=ClassifyReply, responses=PROBLEMS)
-    async def classify(asked: ClassifyRequest, request: Request) -> Response:
+    @app.post(PATH, response_model=ClassifyReply, responses=PROBLEMS)
+    async def classify(asked: ClassifyRequest) -> None:
         """Classify a text, or texts."""
-        model = models.pick(asked.model)
-        texts = [asked.input] if isinstance(asked.input, str) else asked.input
-        if len(texts) > bounds.texts:
-            raise Refusal(413, f"{len(texts):,} texts are too many; send at most {bounds.texts:,} in a request")
-        if max(map(len, texts)) > bounds.characters:
-            raise Refusal(413, f"a text has more than {bounds.characters:,} characters")
-        for number, text in enumerate(texts):
-            try:
-                text.encode()
-            except UnicodeEncodeError:
-                raise Refusal(400, f"text {number} holds half of a surrogate pair, which is no character") from None
-        wanted = [text for text in texts if text.strip()]
-        rows = iter(await _within(bounds.answer_seconds, model.probabilities(wanted)) if wanted else ())
-        data = []
-        for index, text in enumerate(texts):
-            record = Record(str(index), text)
-            row = next(rows) if text.strip() else None
-            made = _read(model.served, record, row)
-            counts.prediction(made)
-            data.append(_answer(index, made, row, model.served))
-        return answer(
-            {
-                "id": f"classify-{uuid4().hex}",
-                "object": "list",
-                "created": int(time.time()),
-                "model": model.served.model,
-                "data": data,
-                "labelspace": orjson.Fragment(model.space),
-            }
-        )
+        raise AssertionError("answered before FastAPI sees it")
 
     @app.get("/labelspace", responses={404: PROBLEMS[404], 401: PROBLEMS[401]})
     async def labelspace(model: str | None = None) -> Response:
@@ -163,34 +128,10 @@ def make_app(
         # Starlette raises it again afterwards, so that it is in the log.
         return answer(problem(500, "the server failed at this request"), 500)
 
-    return Guard(app, limits=bounds, key=key, counted=counts.request)
+    direct = Classify(models, counts=counts, limits=bounds)
 
+    async def route(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        is_direct = scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST"
+        await (direct if is_direct else app)(scope, receive, send)
 
-async def _within(seconds: float, work: Awaitable[Any]) -> Any:
-    try:
-        return await asyncio.wait_for(work, seconds)
-    except asyncio.TimeoutError:
-        raise Refusal(504, f"there was no answer within {seconds:g} s") from None
-    except Overloaded as error:
-        raise Refusal(503, f"the server is busy: {error}; come again") from None
-    except Refused as error:
-        raise Refusal(400, str(error)) from None
-
-
-def _read(served: Served, record: Record, row: Any) -> Prediction:
-    if row is None:
-        return set_aside_blank(record, {})
-    return read_probabilities(record, row, names=served.names, thresholds=served.thresholds, source={})
-
-
-def _answer(index: int, made: Prediction, row: Any, served: Served) -> dict[str, Any]:
-    return {
-        "index": index,
-        "label": None if row is None else served.names[int(row.argmax())],
-        "labels": made.labels,
-        "probs": () if row is None else row,
-        "num_classes": 0 if row is None else len(row),
-        "confidence": made.confidence,
-        "status": made.status,
-        "reason": made.reason,
-    }
+    return Guard(route, limits=bounds, key=key, counted=counts.request)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from labelspace.errors import MissingExtra
-from labelspace.records import Prediction
+
+if TYPE_CHECKING:
+    from labelspace.serve.answers import Answer
 
 PATHS = ("/classify", "/labelspace", "/health", "/metrics", "/v1/models", "/docs", "/openapi.json")
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 120)
@@ -34,19 +37,24 @@ class Counts:
             "labelspace_batch_texts", "Texts in one run of the model", registry=made, buckets=_TEXTS
         )
         self.waiting = Gauge("labelspace_waiting_texts", "Texts that wait for the model", registry=made)
-        for label in labels:
-            self._labels.labels(label)
+        self._of_label = {label: self._labels.labels(label) for label in labels}
+        self._of_request: dict[tuple[str, int], Any] = {}  # looking a counter up takes longer than counting
 
     def request(self, path: str, status: int, seconds: float) -> None:
         """Count a request; paths that are not ours are one. Status 0 is a caller who has gone."""
-        self._requests.labels(path if path in PATHS else "other", str(status)).inc()
+        key = (path if path in PATHS else "other", status)
+        if key not in self._of_request:
+            self._of_request[key] = self._requests.labels(key[0], str(status))
+        self._of_request[key].inc()
         if path == "/classify":
             self._seconds.observe(seconds)
 
-    def prediction(self, made: Prediction) -> None:
+    def answer(self, made: Answer) -> None:
         """Count an answer."""
         for label in made.labels:
-            self._labels.labels(label).inc()
+            if label not in self._of_label:  # of a head that came later
+                self._of_label[label] = self._labels.labels(label)
+            self._of_label[label].inc()
         if made.status != "ok" or not made.labels:
             self._none.labels(made.reason or "fits nowhere").inc()
         if made.confidence is not None:

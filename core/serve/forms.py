@@ -28,6 +28,8 @@ class ClassifiedText(BaseModel):
     confidence: float | None = Field(description="Probability that `labels` is right.")
     status: str = Field(description="ok, or abstained.")
     reason: str | None
+    answered_by: str = Field(description="head, or the name of the model that was asked instead.")
+    review: str | None = Field(description="Why a person should look at it; null where nobody needs to.")
 
 
 class SpaceOfAnswer(BaseModel):

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import sys
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
+
+if sys.version_info >= (3, 11):
+    within = asyncio.timeout
+else:
+    from async_timeout import timeout  # type: ignore[import-not-found,unused-ignore]  # aiohttp brings it there
+
+    within = timeout
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -94,7 +102,8 @@ class Guard:
         body = bytearray()
         try:
             try:
-                trouble = await asyncio.wait_for(self._read(receive, body), self._limits.body_seconds)
+                async with within(self._limits.body_seconds):
+                    trouble = await self._read(receive, body)
             except asyncio.TimeoutError:
                 trouble = 408, f"the body did not come within {self._limits.body_seconds:g} s"
             if trouble is None:

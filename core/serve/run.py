@@ -15,6 +15,9 @@ from labelspace.serve.guard import App, Limits
 if TYPE_CHECKING:
     import uvicorn
 
+_HEAD = 1 << 18
+"""Bytes without a whole head, or part of a body, after which a connection is closed; the loop reads 2^16 or 2^18."""
+
 
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket.
@@ -40,25 +43,46 @@ def make_server(app: App, limits: Limits) -> uvicorn.Server:
     once.
 
     Raises:
-        MissingExtra: uvicorn is not installed.
+        MissingExtra: uvicorn or httptools is not installed.
     """
     try:
         import uvicorn
-        from uvicorn.protocols.http.h11_impl import H11Protocol
+        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
     except ImportError as error:
-        raise MissingExtra("uvicorn", "serve") from error
+        raise MissingExtra(str(error.name), "serve") from error
 
-    class Protocol(H11Protocol):
+    class Protocol(HttpToolsProtocol):
         """Closes a connection on which no whole request head comes: uvicorn itself would wait for ever."""
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             self._seen: Any = None
+            self._unread = 0
             self._watch = self.loop.call_later(limits.head_seconds, self._look)
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._watch.cancel()
             super().connection_lost(exc)
+
+        # httptools keeps what it was fed until a head, a part of a body or a request is whole, however much that is.
+
+        def data_received(self, data: bytes) -> None:
+            self._unread += len(data)
+            super().data_received(data)
+            if self._unread > _HEAD and not self.transport.is_closing():
+                self.transport.close()
+
+        def on_headers_complete(self) -> None:
+            self._unread = 0
+            super().on_headers_complete()
+
+        def on_body(self, body: bytes) -> None:
+            self._unread = 0
+            super().on_body(body)
+
+        def on_message_complete(self) -> None:
+            self._unread = 0
+            super().on_message_complete()
 
         def _look(self) -> None:
             """Close what has no request now and has had none since the last look."""

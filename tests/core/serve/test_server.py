@@ -46,6 +46,7 @@ def test_the_answers_are_those_of_the_classifier(server: Any, classifier: HeadCl
     for index, (text, made, one) in enumerate(zip(TEXTS, classifier.predict(TEXTS), reply["data"], strict=True)):
         assert one["index"] == index
         assert (one["status"], one["reason"], one["labels"]) == (made.status, made.reason, list(made.labels))
+        assert (one["answered_by"], one["review"]) == ("head", None)
         if text.strip():
             np.testing.assert_array_equal(np.float32(one["probs"]), next(wanted))
             assert (one["label"], one["num_classes"]) == (made.label, len(classifier.names))
@@ -76,10 +77,11 @@ def test_many_at_once_go_together_and_each_gets_its_own(start: Any, classifier: 
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "message"),
     [
-        ("POST", "/classify", b"", 400, "Field required"),
-        ("POST", "/classify", b"{", 400, "JSON decode error"),
-        ("POST", "/classify", b'{"input": "\xff\xfe"}', 400, "error parsing the body"),
-        ("POST", "/classify", b'{"input": ["a", "\\ud800"]}', 400, "text 1 holds half"),
+        ("POST", "/classify", b"", 400, "Invalid JSON: EOF"),
+        ("POST", "/classify", b"{}", 400, "input: Field required"),
+        ("POST", "/classify", b"{", 400, "Invalid JSON: EOF"),
+        ("POST", "/classify", b'{"input": "\xff\xfe"}', 400, "Invalid JSON: invalid unicode code point"),
+        ("POST", "/classify", b'{"input": ["a", "\\ud800"]}', 400, "hex escape"),
         ("POST", "/classify", b"[" * 50_000, 400, ""),
         ("POST", "/classify", b'{"input": ' + b"9" * 6000 + b"}", 400, ""),
         ("POST", "/classify", {"input": 7}, 400, "input"),
