@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +13,7 @@ from labelspace.finetune.align import encode_words
 from labelspace.finetune.ls_token import read_tags, spread_words
 from labelspace.llm.client import HTTPModel
 from labelspace.llm.sync import run
+from labelspace.serve.outer_head import OuterHead, read_vector
 from labelspace.serve.served import Served
 
 _AT_ONCE = 64
@@ -44,6 +44,7 @@ class ServedTagger:
         self._root, self._name, self._key = root.rstrip("/").removesuffix("/v1"), name or self.served.model, api_key
         self._tokenizer = AutoTokenizer.from_pretrained(str(export))
         self.classes_ = list(self.served.names)
+        self._head = OuterHead.load(Path(export)) if self.served.has_outer_head else None
 
     def predict(self, sentences: Sequence[Sequence[str]]) -> list[list[str]]:
         """One tag for each word."""
@@ -62,21 +63,22 @@ class ServedTagger:
         rows = run(self._ask([list(one.ids) for one in aligned]))
         found = []
         for one, row in zip(aligned, rows, strict=True):
-            if len(row) != len(one.ids):
-                raise DataError(f"the server gave {len(row)} rows for {len(one.ids)} tokens; is it this model?")
-            kept = [at for at in one.positions if at is not None]
-            found.append((np.asarray(row, np.float32).reshape(len(one.ids), -1)[kept], list(one.positions)))
+            if row.size % max(len(one.ids), 1):
+                raise DataError(f"the server gave {row.size} numbers for {len(one.ids)} tokens; is it this model?")
+            kept = row.reshape(len(one.ids), -1)[[at for at in one.positions if at is not None]]
+            found.append((kept if self._head is None else self._head.logits(kept), list(one.positions)))
         return found
 
-    async def _ask(self, ids: list[list[int]]) -> list[Any]:
+    async def _ask(self, ids: list[list[int]]) -> list[npt.NDArray[np.float32]]:
         model = HTTPModel(self._root, self._name, api_key=self._key, constraint="prompt")
         await model.start({})
         try:
-            rows: list[Any] = []
+            rows: list[npt.NDArray[np.float32]] = []
             for at in range(0, len(ids), _AT_ONCE):
                 body = {"model": self._name, "input": ids[at : at + _AT_ONCE], "use_activation": False}
+                body |= {"task": self.served.asks, "encoding_format": "base64"}
                 reply = await model.call("POST", "/pooling", body)
-                rows += [one["data"] for one in sorted(reply["data"], key=lambda one: one["index"])]
+                rows += [read_vector(one["data"]) for one in sorted(reply["data"], key=lambda one: one["index"])]
             return rows
         finally:
             await model.close()

@@ -20,6 +20,7 @@ from labelspace.finetune.align import encode_texts
 from labelspace.finetune.backbone import Dtype, Quantization
 from labelspace.finetune.batches import Example
 from labelspace.finetune.finetuned import FineTuned
+from labelspace.finetune.logistic import fit_temperature
 from labelspace.finetune.losses.choice import loss_of
 from labelspace.finetune.pooling import Pooling, check_pooling
 from labelspace.finetune.targets import Labels, Metric, as_targets, find_classes, score
@@ -67,6 +68,8 @@ class TextHead(FineTuned, ABC):
         self.pos_weight, self.loss = pos_weight, loss
         self.metric: Metric = metric or ("macro-f1" if multi_label else "accuracy")
         self.thresholds_: npt.NDArray[np.float64] = np.full(len(self.classes_), 0.5)
+        self.temperature_ = 1.0
+        """Logits are divided by it before they become probabilities; `calibrate` sets it."""
 
     def fit(
         self,
@@ -96,12 +99,34 @@ class TextHead(FineTuned, ABC):
             self.classes_ = find_classes(labels, multi_label=self.multi_label)
         if not self.classes_ or not len(texts):
             raise DataError("there is nothing to learn: no text has a label", advice="check the label column")
-        self.thresholds_ = np.full(len(self.classes_), 0.5)
+        self.thresholds_, self.temperature_ = np.full(len(self.classes_), 0.5), 1.0
         targets = as_targets(labels, self.classes_, multi_label=self.multi_label)
         self._prepare()
         examples = [Example(ids, target) for ids, target in zip(self._encode(texts), targets, strict=True)]
         loss = self._loss_for(targets)
         self._train(examples, loss, None if dev is None else self._scorer(*dev), folder)
+        return self
+
+    def calibrate(self, texts: Sequence[str], labels: Labels) -> TextHead:
+        """Set the temperature so that probabilities are as sure as they may be; no likeliest label changes.
+
+        Rows that are all answered rightly would ask for a temperature of zero. So none is taken as quite certain, by
+        as much as one row more would leave open (Platt, "Probabilistic outputs for support vector machines", 1999).
+
+        Args:
+            texts: Rows that were not learned from, such as those of dev.
+            labels: As for `fit`.
+
+        Returns:
+            Itself.
+        """
+        targets = as_targets(labels, self.classes_, multi_label=self.multi_label)
+        if targets.ndim == 1:
+            targets = np.eye(len(self.classes_))[targets]
+        doubt = 1 / (len(targets) + 2)
+        targets = targets * (1 - doubt) + doubt / (2 if self.multi_label else len(self.classes_))
+        logits = self.decision_function(texts).astype(np.float64)
+        self.temperature_ = float(fit_temperature(logits, targets, exclusive=not self.multi_label))
         return self
 
     def decision_function(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
@@ -110,7 +135,7 @@ class TextHead(FineTuned, ABC):
 
     def predict_proba(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Probabilities [n, k]: rows that sum to 1, or one probability a label if multi-label."""
-        logits = torch.from_numpy(self.decision_function(texts))
+        logits = torch.from_numpy(self.decision_function(texts)) / self.temperature_
         found: npt.NDArray[np.float32] = (logits.sigmoid() if self.multi_label else logits.softmax(dim=1)).numpy()
         return found
 
@@ -131,7 +156,8 @@ class TextHead(FineTuned, ABC):
     def _learned(self, data: dict[str, Any] | None = None) -> dict[str, Any]:
         if data is not None:
             self.thresholds_ = np.asarray(data["thresholds"], dtype=np.float64)
-        return {"thresholds": self.thresholds_.tolist()}
+            self.temperature_ = float(data.get("temperature", 1.0))
+        return {"thresholds": self.thresholds_.tolist(), "temperature": self.temperature_}
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         self._trained()

@@ -14,8 +14,11 @@ SENTENCES = [text.split() for text in TEXTS]
 TAGS = [["B-animal" if word in ANIMALS else "O" for word in words] for words in SENTENCES]
 
 
+ENCODERS = ("bert", "modernbert", "roberta", "electra")
+
+
 def build_base(folder: Path, *, kind: str = "llama", start: bool = True, end: bool = False) -> str:
-    """Write a decoder of two layers with a byte-level tokenizer.
+    """Write a decoder, or an encoder, of two layers with a byte-level tokenizer.
 
     Args:
         folder: Is made.
@@ -62,9 +65,12 @@ def build_base(folder: Path, *, kind: str = "llama", start: bool = True, end: bo
         bos_token_id=0,
         eos_token_id=1,
         pad_token_id=2,
-        sliding_window=None,
+        cls_token_id=0,
+        sep_token_id=1,
+        **({} if kind in ENCODERS else {"sliding_window": None}),
     )
-    model = transformers.AutoModelForCausalLM.from_config(config)
+    auto: Any = transformers.AutoModel if kind in ENCODERS else transformers.AutoModelForCausalLM
+    model = auto.from_config(config)
     with torch.no_grad():  # a random model has to have something to say
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
@@ -72,8 +78,25 @@ def build_base(folder: Path, *, kind: str = "llama", start: bool = True, end: bo
     return str(folder)
 
 
-def train(kind: str, base: str, folder: Path, **settings: Any) -> Any:
-    """Train a head of a kind on the toy texts and save it as `labelspace train` does."""
+class Bases(dict[str, str]):
+    """Bases by name, each written when it is first asked for."""
+
+    forms: dict[str, dict[str, Any]] = {
+        "plain": {"start": False}, "start": {}, "both": {"end": True}, "qwen2": {"kind": "qwen2", "start": False},
+        "gemma": {"kind": "gemma"}, **{kind: {"kind": kind, "end": True} for kind in ENCODERS},
+    }  # fmt: skip
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def __missing__(self, name: str) -> str:
+        self[name] = build_base(self.folder / name, **self.forms[name])
+        return self[name]
+
+
+def train(kind: str, base: str, folder: Path, *, temperature: bool = False, **settings: Any) -> Any:
+    """Train a head of a kind on the toy texts, and its temperature, and save it as `labelspace train` does."""
     from labelspace.finetune.train_settings import TrainSettings
     from labelspace.finetune.tuned_store import head_class, save_tuned
     from labelspace.space import LabelSpace
@@ -90,5 +113,7 @@ def train(kind: str, base: str, folder: Path, **settings: Any) -> Any:
     model.fit(TEXTS, SEVERAL if several else LABELS)
     if several:
         model.thresholds_[:] = [0.3, 0.5, 0.6]
+    if temperature:
+        model.calibrate(TEXTS, SEVERAL if several else LABELS)
     save_tuned(folder, model, LabelSpace.of(["red", "cat", "ran"] if several else ANIMALS, multi_label=several))
     return model

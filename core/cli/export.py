@@ -22,8 +22,8 @@ Example:
     "form",
     type=click.Choice(["vllm", "adapter", "onnx"]),
     required=True,
-    help="vllm: a checkpoint that stock vLLM serves; adapter: a LoRA with its own head, for many on one base; "
-    "onnx: encoder and head for ONNX Runtime.",
+    help="vllm: a checkpoint that vLLM serves; adapter: a LoRA or soft prompt with its own head, for many on one base; "
+    "onnx: encoder and head for ONNX Runtime, of heads over text embeddings.",
 )
 @click.option("--base", metavar="FOLDER", help="Where the model's base or embedder is now, if it has moved.")
 @click.option(
@@ -51,10 +51,21 @@ def command(*, model: str, out: str, form: str, base: str | None, shared_base: s
         served, difference = export_adapter(model, out, shared_base or "", base=base)
         start = f"labelspace serve {shared_base} --engine vllm --adapter {out}"
     else:
-        from labelspace.finetune.export.vllm import export_merged
+        from labelspace.finetune.store import EMBEDDED, read_model
 
-        served, difference = export_merged(model, out, base=base)
+        if read_model(model)["head"]["kind"] in EMBEDDED:
+            from labelspace.finetune.export.embedded import export_embedded
+
+            served, difference = export_embedded(model, out, embedder=base)
+        else:
+            from labelspace.finetune.export.vllm import export_merged
+
+            served, difference = export_merged(model, out, base=base)
         start = f"labelspace serve {out} --engine vllm"
-    note(f"a {served.head} head for {len(served.names)} labels, written to {out}; as transformers reads it, its logits")
-    note(f"are within {difference:.1e} of the model's")
+    note(
+        f"a {served.head} head for {len(served.names)} labels, written to {out}; as transformers reads it, what it says"
+    )
+    note(f"is within {difference:.1e} of what the model says")
+    if served.has_outer_head:
+        note("vLLM gives vectors of it, to which labelspace serve and VLLMClassifier apply the head")
     note(f"Next: {start}")

@@ -122,6 +122,12 @@ def train_tuned(
 
     present = {name for row in rows.kept for name in row.labels or ()}
     classes = [name for name in [*space.leaves, *filter(None, [space.other])] if name in present]
+    known: dict[str, Any] = {"multi_label": space.multi_label}
+    if head.kind == "ls-descriptions":  # a label that no row has is read too
+        from labelspace.finetune.classifier import label_texts
+
+        known["label_texts"] = label_texts(space)
+        classes = list(dict.fromkeys([*space.leaves, *classes]))
     fitted, asked = _parts(rows.kept, lambda row: row.text, share, seed, plan)
 
     def labels(records: list[Record]) -> list[Any]:
@@ -129,12 +135,14 @@ def train_tuned(
 
     dev = ([row.text for row in asked], labels(asked)) if asked else None
     model, searched = fit_best(
-        lambda more: head.make(more, multi_label=space.multi_label, classes=classes),
+        lambda more: head.make(more, classes=classes, **known),
         lambda model, folder: model.fit([row.text for row in fitted], labels(fitted), dev=dev, folder=folder),
         out=out,
         plan=plan,
         identity=(repr(head), share, rows.identity()),
     )
+    if dev is not None:
+        model.calibrate(*dev)
     card: dict[str, Any] = {
         "data": {
             "source": source,

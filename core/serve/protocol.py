@@ -1,19 +1,21 @@
-"""`/classify` as vLLM has it, in the form that the labeling engine asks models."""
+"""`/classify` and `/pooling` as vLLM has them, in the form that the labeling engine asks models."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import orjson
 
-from labelspace.errors import ModelError
+from labelspace.errors import ConfigError, MissingExtra, ModelError
 from labelspace.llm.client import HTTPModel
 from labelspace.llm.dialect import Dialect
 from labelspace.llm.request import CallFailed, Message, Reply, ReplyError, Request
 from labelspace.serve.batching import Overloaded, Probabilities, Refused
+from labelspace.serve.outer_head import Apply, outer_head, read_vector
 from labelspace.serve.served import Served
 
 
@@ -25,26 +27,40 @@ class ClassifyDialect(Dialect):
         super().__init__("prompt")
         self.served = served
 
+    @property
+    def path(self) -> str:
+        """Where it is asked."""
+        return "/pooling" if self.served.has_outer_head else "/classify"
+
     def body(self, model: str, request: Request) -> dict[str, Any]:
         """One text for each message; a text without content is sent as the tokens that stand for it."""
         texts: list[Any] = [message["content"] for message in request.messages]
-        if self.served.empty is not None and not any(texts):
+        if self.served.sends_ids:
+            texts = [one.ids for one in self._tokenizer.encode_batch(texts)]
+        elif self.served.empty is not None and not any(texts):
             texts = [list(self.served.empty) for _ in texts]
         body: dict[str, Any] = {"model": model, "input": texts}
         if self.served.truncate is not None:
             body["truncate_prompt_tokens"] = self.served.truncate
-        if self.served.logits:
+        if self.served.logits or self.served.has_outer_head:
             body["use_activation"] = False
+        if self.served.has_outer_head:
+            body |= {"task": self.served.asks, "encoding_format": "base64"}
         return body
 
     def read(self, request: Request, content: bytes, content_type: str) -> Reply:
-        """The probabilities as they came, as JSON."""
+        """The probabilities or logits as they came, or as the head makes them of vectors, as JSON."""
         try:
-            data = orjson.loads(content)["data"]
-            rows = [one["probs"] for one in sorted(data, key=lambda one: one["index"])]
+            data = sorted(orjson.loads(content)["data"], key=lambda one: one["index"])
+            if self.served.has_outer_head:
+                vectors = [read_vector(one["data"]) for one in data]
+                texts = [message["content"] for message in request.messages]
+                rows = self._head(texts, vectors).tolist()
+            else:
+                rows = [one["probs"] for one in data]
             good = len(rows) == len(request.messages) and all(len(row) == len(self.served.names) for row in rows)
         except (ValueError, KeyError, TypeError) as error:
-            raise CallFailed("broken", f"no reply of /classify ({content_type}, {len(content)} bytes)") from error
+            raise CallFailed("broken", f"no reply of {self.path} ({content_type}, {len(content)} bytes)") from error
         if not good:
             shape = f"{len(rows)} rows of {sorted({len(row) for row in rows})} numbers"
             raise ModelError(
@@ -52,6 +68,25 @@ class ClassifyDialect(Dialect):
                 f"{len(self.served.names)} labels; is it another model's description?"
             )
         return Reply(orjson.dumps(rows).decode())
+
+    @cached_property
+    def _head(self) -> Apply:
+        if self.served.folder is None:
+            raise ConfigError("the head of this model lies beside it: name the folder of the export")
+        return outer_head(self.served.folder)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        try:
+            from tokenizers import Tokenizer
+        except ImportError as error:
+            raise MissingExtra("tokenizers", "onnx") from error
+        if self.served.folder is None:
+            raise ConfigError("the tokenizer of this head lies beside it: name the folder of the export")
+        tokenizer = Tokenizer.from_file(str(self.served.folder / "tokenizer.json"))
+        if self.served.truncate is not None:
+            tokenizer.enable_truncation(self.served.truncate)
+        return tokenizer
 
     def adapt(self, request: Request, text: str) -> str | None:
         """There is no other way to ask."""
@@ -72,13 +107,14 @@ class ClassifyModel(HTTPModel):
         """
         super().__init__(root, served.model, api_key=api_key, timeout=timeout, constraint="prompt")
         self.dialect = ClassifyDialect(served)
+        self._path = self.dialect.path
 
     async def start(self, memory: dict[str, str]) -> None:
         """Open the connections."""
         import yarl
 
         await super().start(memory)
-        self._url = yarl.URL(self.base_url + "/classify")
+        self._url = yarl.URL(self.base_url + self._path)
 
     async def well(self) -> bool:
         """Whether the server says that it is."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -17,6 +17,7 @@ from labelspace.space import LabelSpace
 FILE = "labelspace.json"
 FORMAT = 1
 Task = Literal["classify", "token_classify"]
+Asks = Literal["classify", "token_classify", "embed", "token_embed"]
 
 
 @dataclass(frozen=True)
@@ -33,16 +34,25 @@ class Served:
     thresholds: tuple[float, ...] | None = None
     """Probability from which on each label is given; None where a text has one label, the likeliest."""
     task: Task = "classify"
+    """Labels for texts, or tags for words."""
+    asks: Asks = "classify"
+    """What vLLM is asked for. Vectors of texts or of tokens are what a head that lies beside goes on with."""
+    temperature: float = 1.0
+    """By which the logits of the model were divided; it is worked into the weights that are served."""
     truncate: int | None = None
     """Tokens kept of a text by vLLM, its soft prompt counted; None where the server cuts by itself."""
     empty: tuple[int, ...] | None = None
     """Tokens that vLLM is sent for a text that has none: it refuses an empty one."""
     logits: bool = False
     """Whether to ask vLLM for logits: the activation in the config of a shared base need not be this head's."""
+    sends_ids: bool = False
+    """Whether texts go to vLLM as the ids of the tokenizer that lies beside: a soft prompt on a shared base."""
     decoding: str | None = None
     """How the logits of words become tags."""
     flags: tuple[str, ...] = ()
     """Arguments that `vllm serve` needs for it."""
+    folder: Path | None = field(default=None, compare=False)
+    """Where it was read, with all that lies beside it."""
 
     @property
     def multi_label(self) -> bool:
@@ -51,7 +61,14 @@ class Served:
 
     def for_callers(self) -> Served:
         """Without how to ask vLLM: to callers of our server, texts are cut and completed there."""
-        return replace(self, truncate=None, empty=None, logits=False, flags=())
+        return replace(
+            self, asks="classify", truncate=None, empty=None, logits=False, sends_ids=False, flags=(), folder=None
+        )
+
+    @property
+    def has_outer_head(self) -> bool:
+        """Whether vLLM gives vectors, and the head is applied to them where they arrive."""
+        return self.asks in ("embed", "token_embed")
 
     def to_data(self) -> dict[str, Any]:
         """As plain data."""
@@ -69,6 +86,9 @@ class Served:
                 "truncate_prompt_tokens": self.truncate,
                 "empty": None if self.empty is None else list(self.empty),
                 "logits": self.logits,
+                "asks": self.asks,
+                "temperature": self.temperature,
+                "sends_ids": self.sends_ids,
                 "decoding": self.decoding,
                 "flags": list(self.flags),
             },
@@ -102,6 +122,9 @@ class Served:
                 task=data["task"],
                 truncate=vllm["truncate_prompt_tokens"],
                 empty=None if vllm["empty"] is None else tuple(vllm["empty"]),
+                asks=vllm.get("asks", data["task"]),
+                temperature=float(vllm.get("temperature", 1.0)),
+                sends_ids=bool(vllm.get("sends_ids", False)),
                 logits=bool(vllm["logits"]),
                 decoding=vllm["decoding"],
                 flags=tuple(map(str, vllm["flags"])),
@@ -126,7 +149,7 @@ class Served:
         """
         path = Path(folder) / FILE
         try:
-            return cls.from_data(json.loads(path.read_bytes()), origin=str(path))
+            return replace(cls.from_data(json.loads(path.read_bytes()), origin=str(path)), folder=Path(folder))
         except FileNotFoundError:
             raise DataError(
                 f"holds no {FILE}, so it is no exported model",

@@ -13,10 +13,13 @@ import torch
 
 from labelspace.errors import ConfigError
 from labelspace.finetune.align import encode_texts
+from labelspace.finetune.backbone import Backbone
 from labelspace.finetune.batches import Example
+from labelspace.finetune.export.plugin import SETTINGS
 from labelspace.finetune.export.tokens import PIECE
 from labelspace.finetune.finetuned import FineTuned
 from labelspace.finetune.pooling import Pooling, pool
+from labelspace.serve.outer_head import OuterHead
 from labelspace.serve.served import Served
 
 Rows = list[npt.NDArray[np.float32]]
@@ -56,37 +59,72 @@ def expected(model: FineTuned, texts: Sequence[str]) -> Rows:
     """Logits of the model itself: [k] for each text, or [tokens, k] for a tagger."""
     ids = encode_texts(model.tokenizer, texts, max_length=model.max_length)[0]
     words = model.kind == "ls-token"
-    return model._run([Example(row, words=range(len(row)) if words else None) for row in ids])
+    rows = model._run([Example(row, words=range(len(row)) if words else None) for row in ids])
+    return [row / np.float32(getattr(model, "temperature_", 1.0)) for row in rows]
 
 
 def found(folder: Path, served: Served, pooling: Pooling, texts: Sequence[str], *, adapter: Path | None = None) -> Rows:
     """Logits by transformers, and peft for an adapter, from the exported folder."""
-    from safetensors import safe_open
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    with quiet():  # it would say that it has no place for the bias of a head; we add that ourselves
-        whole = AutoModelForSequenceClassification.from_pretrained(str(folder), dtype="auto").eval()
+    whole, stack = _loaded(folder, outer=served.has_outer_head)
     if adapter is not None:
         whole = _adapted(whole, adapter, len(served.names))
-    tokenizer = AutoTokenizer.from_pretrained(str(folder))
-    bias: torch.Tensor | float = 0.0
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(str(path), framework="pt") as tensors:
-            if "score.bias" in tensors.keys():  # noqa: SIM118 - not a mapping
-                bias = tensors.get_tensor("score.bias").float()
-    stack, rows = getattr(whole, whole.base_model_prefix), []
-    with torch.inference_mode():
-        for text in texts:
-            ids = tokenizer(text, truncation=True, max_length=served.truncate)["input_ids"]
-            if not text:
-                ids = list(served.empty or ())
+    bias = _bias(adapter or folder)
+    tokens = Path(adapter if adapter is not None and served.sends_ids else folder)
+    from transformers import AutoTokenizer
+
+    tokenizer, rows = AutoTokenizer.from_pretrained(str(tokens)), []
+    for text in texts:
+        ids = tokenizer(text, truncation=True, max_length=served.truncate)["input_ids"]
+        if not text:
+            ids = list(served.empty or ())
+        with torch.inference_mode():
             hidden = stack(input_ids=torch.tensor([ids])).last_hidden_state
+            mask = torch.ones(1, len(ids), dtype=torch.long)
+            if served.has_outer_head:
+                rows.append(_outside(folder, served, pool(hidden, mask, pooling) if served.asks == "embed" else hidden))
+                continue
             logits = whole.score(hidden).float() + bias
             if served.task == "classify":
                 # The head is linear, so that the mean of logits is the logit of the mean.
-                logits = pool(logits, torch.ones(1, len(ids), dtype=torch.long), pooling)
+                logits = pool(logits, mask, pooling)
             rows.append(logits[0].numpy())
     return rows
+
+
+def _loaded(folder: Path, *, outer: bool) -> tuple[Any, Any]:
+    """The exported classifier and its stack, or the stack twice; unmasked from a middle layer on where it says so."""
+    from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
+
+    config = AutoConfig.from_pretrained(str(folder))
+    start = (getattr(config, SETTINGS, None) or {}).get("unmask_from") or None
+    if start is not None:
+        config.is_causal = True  # transformers would lift the mask of all layers
+    auto: Any = AutoModel if outer else AutoModelForSequenceClassification
+    with quiet():  # it would say that it has no place for the bias of a head; we add that ourselves
+        whole = auto.from_pretrained(str(folder), config=config, dtype="auto").eval()
+    stack = whole if outer else getattr(whole, whole.base_model_prefix)
+    if start is not None:
+        Backbone(stack, unmask_from=start)
+    return whole, stack
+
+
+def _bias(folder: Path) -> torch.Tensor | float:
+    """The bias of the head in a folder, for which transformers has no place."""
+    from safetensors import safe_open
+
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(str(path), framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - not a mapping
+                if name.endswith("score.bias"):
+                    return tensors.get_tensor(name).float()
+    return 0.0
+
+
+def _outside(folder: Path, served: Served, hidden: torch.Tensor) -> npt.NDArray[np.float32]:
+    """What the head beside the export makes of hidden states."""
+    head = OuterHead.load(folder)
+    rows = hidden.float().numpy()
+    return head.logits(rows[0]) if served.task == "token_classify" else head([""], [rows.reshape(-1)])[0]
 
 
 def _adapted(whole: Any, adapter: Path, labels: int) -> Any:

@@ -1,10 +1,11 @@
-"""A linear head in ONNX: its encoder as a graph, and the head as another.
+"""A head over text embeddings in ONNX: its encoder as a graph, and a linear head as another.
 
     model.json, model.safetensors, vocabulary.json   as `labelspace train` writes them; the embedder is `onnx:encoder`
     encoder/encoder.onnx    input_ids, attention_mask [n, length] -> embedding [n, d], rows of length 1
     encoder/tokenizer.json  of Hugging Face's tokenizers
-    head.onnx               vectors [n, d] -> probabilities [n, k]
+    head.onnx               vectors [n, d] -> probabilities [n, k]; of a linear head
 
+Another head, such as nearest neighbours, is what model.safetensors holds: numpy applies it, as it does without ONNX.
 TF-IDF, alone or beside an encoder, stays numpy: the vectors that `head.onnx` takes are the encoder's, then those of
 TF-IDF, at the lengths that `WithWords` says.
 """
@@ -26,7 +27,7 @@ from labelspace.errors import ConfigError, MissingExtra
 from labelspace.finetune.export.check import probes
 from labelspace.finetune.export.folder import written_whole
 from labelspace.finetune.linear import LinearHead
-from labelspace.finetune.store import MODEL, load_classifier, read_model, save_model
+from labelspace.finetune.store import EMBEDDED, MODEL, load_classifier, read_model, save_model
 
 ENCODER, HEAD = "encoder", "head.onnx"
 TOLERANCE = 1e-5
@@ -35,7 +36,7 @@ _OPSET = 17
 
 
 def export_onnx(source: str | Path, out: str | Path, *, embedder: str | None = None) -> float:
-    """Export a linear head and its encoder.
+    """Export a head over text embeddings and its encoder.
 
     Args:
         source: Folder of the model.
@@ -50,8 +51,9 @@ def export_onnx(source: str | Path, out: str | Path, *, embedder: str | None = N
         MissingExtra: A package is not installed.
     """
     data = read_model(source)
-    if data["head"]["kind"] != "linear":
-        raise ConfigError(f"a {data['head']['kind']} head stands on a language model; export it with --to vllm")
+    kind = data["head"]["kind"]
+    if kind not in EMBEDDED:
+        raise ConfigError(f"a {kind} head stands on a language model; export it with --to vllm")
     classifier = load_classifier(source, embedder=embedder, cached=False)
     head: Any = classifier.head
     texts = probes(classifier.names)
@@ -66,14 +68,17 @@ def export_onnx(source: str | Path, out: str | Path, *, embedder: str | None = N
             fitted = WithWords(moved, fitted.words, fitted.weight) if isinstance(fitted, WithWords) else moved
         tensors, settings = head.to_tensors()
         # Beside, because saving replaces a folder whole.
-        save_model(folder / "model", LinearHead.from_tensors(tensors, settings, fitted), classifier.space, data["card"])
+        save_model(
+            folder / "model", EMBEDDED[kind].from_tensors(tensors, settings, fitted), classifier.space, data["card"]
+        )
         for path in (folder / "model").iterdir():
             path.rename(folder / path.name)
         (folder / "model").rmdir()
-        _write_head(folder / HEAD, tensors, float(head.temperature_), several=head.multi_label)
         exported: Any = load_classifier(folder, cached=False).head
-        vectors = exported.fitted_embedder.embed(texts)
-        found = exported.predict_proba(texts), _run(folder / HEAD, vectors)
+        found = [exported.predict_proba(texts)]
+        if kind == LinearHead.kind:
+            _write_head(folder / HEAD, tensors, float(head.temperature_), several=head.multi_label)
+            found.append(_run(folder / HEAD, exported.fitted_embedder.embed(texts)))
         worst = max(float(np.abs(rows - wanted).max()) for rows in found)
         if not worst <= TOLERANCE:
             raise ConfigError(f"nothing was exported: in ONNX a probability is off by {worst:.2g}")

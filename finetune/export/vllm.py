@@ -19,7 +19,7 @@ from labelspace.space import LabelSpace
 
 
 def export_merged(source: str | Path, out: str | Path, *, base: str | None = None) -> tuple[Served, float]:
-    """Export a trained head on a decoder as a checkpoint for vLLM.
+    """Export a trained head on a language model as a checkpoint for vLLM.
 
     Args:
         source: Folder of the model.
@@ -55,8 +55,8 @@ def load_head(source: str | Path, *, base: str | None) -> tuple[Any, LabelSpace]
     kind = data["head"]["kind"]
     if kind not in KINDS:
         raise ConfigError(
-            f"a {kind} head stands on an embedder; serve it with: labelspace serve MODEL_DIR, or export its encoder "
-            "with: labelspace export MODEL_DIR --to onnx OUT"
+            f"a {kind} head stands on an embedder, and has no adapter; serve it with: labelspace serve MODEL_DIR, or "
+            "export it with --to vllm or --to onnx"
         )
     return head_class(kind).load(Path(source), base=base, device="cpu"), LabelSpace.from_data(data["space"])
 
@@ -76,7 +76,9 @@ def _readme(served: Served, difference: float) -> str:
     flags = " ".join(map(shlex.quote, served.flags))
     return (
         f"# {served.model}\n\nA `{served.head}` head for {len(served.names)} labels, exported by labelspace. "
-        f"Loaded by transformers, its logits are within {difference:.1e} of the model's.\n\n"
+        f"Loaded by transformers, what it says is within {difference:.1e} of what the model says.\n\n"
         f"    labelspace serve FOLDER --engine vllm\n    vllm serve FOLDER {flags}\n\n"
         f"Send `truncate_prompt_tokens: {served.truncate}` with each request and never `truncation_side`.\n"
-    )
+        + (f"vLLM gives vectors (`/pooling`, task `{served.asks}`); `labelspace serve` and `VLLMClassifier` apply the "
+           "head, which lies in `head`.\n" if served.has_outer_head else "")
+    )  # fmt: skip

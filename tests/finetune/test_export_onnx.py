@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from labelspace.data import read_records
 from labelspace.errors import ConfigError, DataError
 from labelspace.finetune.export.onnx import export_onnx
 from labelspace.finetune.linear import LinearHead
+from labelspace.finetune.nearest import NearestHead
 from labelspace.finetune.store import load_classifier, save_model
+from labelspace.finetune.two_layer import TwoLayerHead
 from labelspace.space import LabelSpace
 
 RECORDS = [record for record in read_records("sample:support") if record.label and not record.is_blank][:120]
@@ -22,10 +25,10 @@ TEXTS = [record.text for record in RECORDS]
 PROBES = ["", "a", "日本語", "parcel " * 900, *TEXTS[:20]]
 
 
-def save(folder: Path, embedder: str, *, several: bool = False) -> LinearHead:
+def save(folder: Path, embedder: str, *, several: bool = False, kind: Any = LinearHead) -> Any:
     names = [record.label or "" for record in RECORDS]
     labels = [[name] for name in names] if several else names
-    head = LinearHead(embedder, multi_label=several).fit(TEXTS, labels)
+    head = kind(embedder, multi_label=several).fit(TEXTS, labels)
     save_model(folder, head, LabelSpace.of(sorted(set(names)), multi_label=several), {"data": {"texts": len(TEXTS)}})
     return head
 
@@ -38,10 +41,21 @@ def test_tf_idf(tmp_path: Path, several: bool) -> None:
     np.testing.assert_allclose(loaded.predict_proba(PROBES), head.predict_proba(PROBES), atol=1e-6)
 
 
+@pytest.mark.parametrize(("several", "kind"), [(False, NearestHead), (True, NearestHead), (False, TwoLayerHead)])
+def test_neighbours_go_along(tmp_path: Path, several: bool, kind: Any) -> None:
+    head = save(tmp_path / "model", "tfidf", several=several, kind=kind)
+    assert export_onnx(tmp_path / "model", tmp_path / "out") < 1e-6
+    assert not (tmp_path / "out" / "head.onnx").exists()
+    loaded = load_classifier(tmp_path / "out").head
+    np.testing.assert_allclose(loaded.predict_proba(PROBES), head.predict_proba(PROBES), atol=1e-6)
+    np.testing.assert_array_equal(loaded.thresholds_, head.thresholds_)
+
+
 @pytest.mark.encoder
+@pytest.mark.parametrize("kind", [LinearHead, NearestHead])
 @pytest.mark.filterwarnings("ignore:.*legacy TorchScript:DeprecationWarning")
-def test_an_encoder_and_a_move(tmp_path: Path, encoder_folder: str) -> None:
-    head = save(tmp_path / "model", f"st:{encoder_folder}")
+def test_an_encoder_and_a_move(tmp_path: Path, encoder_folder: str, kind: Any) -> None:
+    head = save(tmp_path / "model", f"st:{encoder_folder}", kind=kind)
     assert export_onnx(tmp_path / "model", tmp_path / "out") < 1e-5
     (tmp_path / "out").rename(tmp_path / "moved")
     loaded = load_classifier(tmp_path / "moved", cached=False)
@@ -64,7 +78,7 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "its probabilities are within" in capsys.readouterr().err
     with pytest.raises(SystemExit) as done:
         main(["export", str(tmp_path / "model"), "--to", "vllm", str(tmp_path / "vllm")])
-    assert done.value.code == 2 and "export MODEL_DIR --to onnx OUT" in capsys.readouterr().err
+    assert done.value.code == 2 and "or export it with --to onnx" in capsys.readouterr().err
     with pytest.raises(SystemExit) as done:
         main(["export", str(tmp_path / "model"), "--to", "adapter", str(tmp_path / "vllm")])
     assert done.value.code == 2 and "--shared-base go together" in capsys.readouterr().err

@@ -18,20 +18,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 import tiny
 
 from labelspace.data import read_records
 from labelspace.finetune.export.adapter import export_adapter
+from labelspace.finetune.export.embedded import export_embedded
 from labelspace.finetune.export.vllm import export_merged
 from labelspace.finetune.linear import LinearHead
+from labelspace.finetune.ls import LabelSupervised
+from labelspace.finetune.nearest import NearestHead
+from labelspace.finetune.served_tagger import ServedTagger
 from labelspace.finetune.store import save_model
+from labelspace.finetune.train_settings import TrainSettings
+from labelspace.finetune.tuned_store import save_tuned
 from labelspace.serve.client import VLLMClassifier
+from labelspace.serve.protocol import ClassifyDialect, ask_for, read_rows
 from labelspace.serve.served import Served
 from labelspace.serve.vllm import VLLMServer, ask
 from labelspace.serve.vllm_main import is_for_cpu, is_installed
 from labelspace.space import LabelSpace
 
+Measured = dict[str, tuple[str, float]]
 pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.timeout(900)]
 pytestmark.append(
     pytest.mark.skipif(not (is_installed("vllm") or is_for_cpu()), reason="vllm is not installed: make .venv/.test")
@@ -79,23 +88,17 @@ TEXTS = texts_of_all_lengths()
 
 
 @pytest.fixture(scope="module")
-def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    folder = tmp_path_factory.mktemp("bases")
-    return {
-        "plain": tiny.build_base(folder / "plain", start=False),
-        "start": tiny.build_base(folder / "start"),
-        "both": tiny.build_base(folder / "both", end=True),
-        "qwen2": tiny.build_base(folder / "qwen2", kind="qwen2", start=False),
-    }
+def bases(tmp_path_factory: pytest.TempPathFactory) -> tiny.Bases:
+    return tiny.Bases(tmp_path_factory.mktemp("bases"))
 
 
 @contextmanager
 def vllm(folder: Path, served: Served, *more: str) -> Iterator[str]:
-    body = {"input": "a", "use_activation": False}
-    path = "/pooling" if served.task == "token_classify" else "/classify"
-    if served.task == "token_classify":
-        body = {"input": "a"}
-    with VLLMServer(folder, [*served.flags, *SMALL, *more], name=served.model, probe=(path, body)) as address:
+    dialect = ClassifyDialect(served)
+    probe = (dialect.path, dialect.body(served.model, ask_for(["a"])))
+    if served.asks == "token_classify":
+        probe = ("/pooling", {"input": "a"})
+    with VLLMServer(folder, [*served.flags, *SMALL, *more], name=served.model, probe=probe) as address:
         yield address
 
 
@@ -115,52 +118,124 @@ def check(model: Any, classifier: VLLMClassifier, texts: list[str] = TEXTS) -> f
                 assert set(made.labels) == wanted_names or np.abs(row - model.thresholds_).min() < TOLERANCE
             else:
                 assert made.label == names[row.argmax()] or np.ptp(np.sort(row)[-2:]) < TOLERANCE
+    assert worst < TOLERANCE
+    return worst
+
+
+def check_nothing(model: Any, served: Served, address: str, name: str) -> float:
+    """Compare what is said of a text without content, which clients do not ask."""
+    dialect = ClassifyDialect(served)
+    content = orjson.dumps(ask(address + dialect.path, dialect.body(name, ask_for([""]))))
+    row = read_rows(dialect.read(ask_for([""]), content, ""), served)[0]
+    return float(np.abs(model.predict_proba([""])[0] - row).max())
+
+
+def check_tags(model: Any, tagger: ServedTagger) -> float:
+    sentences = [text.split() for text in TEXTS]
+    wanted, got = model.predict_proba(sentences), tagger.predict_proba(sentences)
+    worst = max(float(np.abs(a - b).max(initial=0)) for a, b in zip(wanted, got, strict=True))
+    assert worst < TOLERANCE
+    assert tagger.predict(sentences) == model.predict(sentences)
+    assert any("B-animal" in row for row in tagger.predict(tiny.SENTENCES))
     return worst
 
 
 HEADS = {
-    "soft prompt, several labels, bias": ("ptec", "both", {"multi_label": True, "bias": True}),
-    "unmasked, mean": ("ls", "start", {"pooling": "mean", "unmask_from": 0}),
-    "unmasked, max, by our plugin": ("ls", "plain", {"pooling": "max", "unmask_from": 0}),
+    "ptec on a decoder, last, several labels, bias": ("ptec", "both", {"multi_label": True, "bias": True}),
+    "ls on a decoder, max, unmasked from a middle layer on": ("ls", "qwen2", {"pooling": "max", "unmask_from": 1}),
+    "ls on a decoder, mlp head, mean, unmasked": ("ls", "start", {"head": "mlp", "pooling": "mean", "unmask_from": 0}),
 }
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_an_exported_head_answers_as_ours(bases: dict[str, str], tmp_path: Path, name: str) -> None:
+def test_an_exported_head_answers_as_ours(bases: tiny.Bases, tmp_path: Path, measured: Measured, name: str) -> None:
     kind, base, settings = HEADS[name]
-    model = tiny.train(kind, bases[base], tmp_path / "model", **settings)
+    model = tiny.train(kind, bases[base], tmp_path / "model", temperature=True, **settings)
     served, _ = export_merged(tmp_path / "model", tmp_path / "out")
     with vllm(tmp_path / "out", served) as address:
         # vLLM on this machine says where its model lies, and there lie thresholds and label space.
         classifier = VLLMClassifier(address)
         assert classifier.label_space.version == served.space.version
-        worst = check(model, classifier)
-        nothing = ask(f"{address}/classify", {"model": "out", "input": [list(served.empty)]})["data"][0]["probs"]
-        worst = max(worst, float(np.abs(model.predict_proba([""])[0] - nothing).max()))
-        print(f"{name}: {worst:.1e}")
-        assert worst < TOLERANCE
+        worst = max(check(model, classifier), check_nothing(model, classifier.served, address, "out"))
+    assert worst < TOLERANCE
+    measured[name] = form_of(tmp_path / "out"), worst
 
 
-def test_tags_of_words(bases: dict[str, str], tmp_path: Path) -> None:
-    from labelspace.finetune.served_tagger import ServedTagger
+def form_of(folder: Path) -> str:
+    """How vLLM serves what lies in a folder."""
+    ours = "our plugin" if "Labelspace" in (folder / "config.json").read_text() else "stock vLLM"
+    served = Served.load(folder)
+    return f"{ours}, `{served.asks}`" + (" and the head outside" if served.has_outer_head else "")
 
+
+def test_tags_of_words(bases: tiny.Bases, tmp_path: Path, measured: Measured) -> None:
     model = tiny.train("ls-token", bases["start"], tmp_path / "model", unmask_from=0)
     served, _ = export_merged(tmp_path / "model", tmp_path / "out")
-    sentences = [text.split() for text in TEXTS]
     with vllm(tmp_path / "out", served) as address:
-        tagger = ServedTagger(address, tmp_path / "out")
-        wanted, got = model.predict_proba(sentences), tagger.predict_proba(sentences)
-        worst = max(float(np.abs(a - b).max(initial=0)) for a, b in zip(wanted, got, strict=True))
-        print(f"tags: {worst:.1e}")
-        assert worst < TOLERANCE
-        assert tagger.predict(sentences) == model.predict(sentences)
-        assert any("B-animal" in row for row in tagger.predict(tiny.SENTENCES))
+        worst = check_tags(model, ServedTagger(address, tmp_path / "out"))
+    measured["ls-token on a decoder, unmasked"] = form_of(tmp_path / "out"), worst
 
 
-def test_adapters_of_one_base_at_once(bases: dict[str, str], tmp_path: Path) -> None:
-    heads: dict[str, dict[str, Any]] = {"one": {}, "several": {"multi_label": True}, "frozen": {"tuning": "frozen"}}
-    models = {name: tiny.train("ls", bases["start"], tmp_path / name, **settings) for name, settings in heads.items()}
-    for name in heads:
+ON_AN_ENCODER = {
+    "ls on an encoder, max": ("ls", {"pooling": "max", "bias": True}),
+    "ls on an encoder, mlp head, max-hidden, several labels": (
+        "ls", {"pooling": "max-hidden", "head": "mlp", "multi_label": True},
+    ),
+    "ls on an encoder, label descriptions, max-hidden": ("ls-descriptions", {"pooling": "max-hidden"}),
+}  # fmt: skip
+
+
+def test_heads_on_the_tokens_of_an_encoder(bases: tiny.Bases, tmp_path: Path, measured: Measured) -> None:
+    tagger = tiny.train("ls-token", bases["bert"], tmp_path / "tags")
+    served, _ = export_merged(tmp_path / "tags", tmp_path / "tagger")
+    with vllm(tmp_path / "tagger", served) as address:
+        worst = check_tags(tagger, ServedTagger(address, tmp_path / "tagger"))
+        measured["ls-token on an encoder"] = form_of(tmp_path / "tagger"), worst
+        # Frozen heads on the encoder that was tuned for the tags: one server for all.
+        for number, (name, (kind, settings)) in enumerate(ON_AN_ENCODER.items()):
+            folder, out = tmp_path / f"model{number}", tmp_path / f"out{number}"
+            model = tiny.train(kind, str(tmp_path / "tagger"), folder, tuning="frozen", temperature=True, **settings)
+            served, _ = export_merged(folder, out)
+            worst = check(model, VLLMClassifier(f"{address}#tagger", export=out))
+            measured[name] = form_of(out), max(worst, check_nothing(model, Served.load(out), address, "tagger"))
+
+
+def test_heads_over_a_real_encoder(tmp_path: Path, encoder_folder: str, measured: Measured) -> None:
+    records = [one for one in read_records("sample:support") if one.label and not one.is_blank][:120]
+    data = [one.text for one in records], [one.label or "" for one in records]
+    texts = [text for text in TEXTS if "\x00" not in text] + data[0]
+    heads = {"knn": NearestHead(f"st:{encoder_folder}"), "linear": LinearHead(f"st:{encoder_folder}", words=0.0)}
+    for name, head in heads.items():
+        head.fit(*data)
+        save_model(tmp_path / name, head, LabelSpace.of([str(label) for label in head.classes_]))
+        export_embedded(tmp_path / name, tmp_path / "out" / name)
+    tuned = LabelSupervised(
+        encoder_folder, pooling="mean", head="equiangular", tuning="frozen", max_length=64,
+        training=TrainSettings(epochs=1, learning_rate=1e-2, device="cpu"),
+    ).fit(*data).calibrate(*data)  # fmt: skip
+    save_tuned(tmp_path / "ls", tuned, LabelSpace.of(tuned.classes_))
+    export_merged(tmp_path / "ls", tmp_path / "out" / "ls")
+    found = {}
+    with vllm(tmp_path / "out" / "knn", Served.load(tmp_path / "out" / "knn")) as address:
+        for name, head in {**heads, "ls": tuned}.items():
+            found[name] = check(head, VLLMClassifier(f"{address}#knn", export=tmp_path / "out" / name), texts)
+    measured["knn over MiniLM and TF-IDF"] = form_of(tmp_path / "out" / "knn"), found["knn"]
+    measured["linear over MiniLM"] = form_of(tmp_path / "out" / "linear"), found["linear"]
+    measured["ls on MiniLM, equiangular head, mean"] = form_of(tmp_path / "out" / "ls"), found["ls"]
+
+
+def test_adapters_of_one_base_at_once(bases: tiny.Bases, tmp_path: Path, measured: Measured) -> None:
+    heads: dict[str, dict[str, Any]] = {
+        "lora": {},
+        "frozen, several labels, bias": {"multi_label": True, "tuning": "frozen", "bias": True},
+        "ptec, several labels, bias": {"kind": "ptec", "multi_label": True, "bias": True},
+    }
+    short = dict(zip(heads, ("one", "several", "prompt"), strict=True))
+    models = {}
+    for title, name in short.items():
+        settings = dict(heads[title])
+        kind = settings.pop("kind", "ls")
+        models[name] = tiny.train(kind, bases["start"], tmp_path / name, temperature=True, **settings)
         export_adapter(tmp_path / name, tmp_path / "out" / name, tmp_path / "shared")
     command = [sys.executable, "-m", "labelspace", "serve", str(tmp_path / "shared"), "--engine", "vllm", "--port", "0"]
     command += ["--adapter", str(tmp_path / "out" / "one"), "--heads", str(tmp_path / "out")]
@@ -168,18 +243,17 @@ def test_adapters_of_one_base_at_once(bases: dict[str, str], tmp_path: Path) -> 
     with running(command) as address, ThreadPoolExecutor(3) as pool:
         # One is there from the start; the others come while it runs.
         assert send("POST", f"{address}/heads/several") == {"models": ["one", "several"]}
-        assert send("POST", f"{address}/heads/frozen")["models"] == ["one", "several", "frozen"]
-        told = pool.map(lambda name: check(models[name], VLLMClassifier(f"{address}#{name}", batch_size=3)), heads)
-        found = dict(zip(heads, told, strict=True))
-        print("adapters:", {name: f"{worst:.1e}" for name, worst in found.items()})
-        assert max(found.values()) < TOLERANCE
-        assert send("DELETE", f"{address}/heads/several") == {"models": ["one", "frozen"]}
+        assert send("POST", f"{address}/heads/prompt")["models"] == ["one", "several", "prompt"]
+        told = pool.map(lambda name: check(models[name], VLLMClassifier(f"{address}#{name}", batch_size=3)), models)
+        for title, worst in zip(heads, told, strict=True):
+            measured[f"{title}, as an adapter among others at once"] = "stock vLLM, `classify`", worst
+        assert send("DELETE", f"{address}/heads/several") == {"models": ["one", "prompt"]}
         for method, path in (("POST", "heads/nothing"), ("DELETE", "heads/several"), ("POST", "heads/..%2Fone")):
             with pytest.raises(urllib.error.HTTPError) as refused:
                 send(method, f"{address}/{path}")
             assert refused.value.code in (400, 404)
             refused.value.close()
-        assert check(models["frozen"], VLLMClassifier(f"{address}#frozen"), TEXTS[:20]) < TOLERANCE
+        check(models["prompt"], VLLMClassifier(f"{address}#prompt"), TEXTS[:20])
 
 
 def send(method: str, url: str) -> Any:
@@ -187,25 +261,14 @@ def send(method: str, url: str) -> Any:
         return json.load(reply)
 
 
-def test_served_by_one_command(bases: dict[str, str], tmp_path: Path) -> None:
-    model = tiny.train("ls", bases["qwen2"], tmp_path / "animals", unmask_from=-2, bias=True)
-    command = [
-        sys.executable,
-        "-m",
-        "labelspace",
-        "serve",
-        str(tmp_path / "animals"),
-        "--engine",
-        "vllm",
-        "--port",
-        "0",
-    ]
+def test_served_by_one_command(bases: tiny.Bases, tmp_path: Path, measured: Measured) -> None:
+    model = tiny.train("ls", bases["bert"], tmp_path / "animals", pooling="mean", bias=True)
+    command = [sys.executable, "-m", "labelspace", "serve", str(tmp_path / "animals"), "--engine", "vllm", "--port=0"]
     with running([*command, *(part for one in SMALL for part in ("--vllm-argument", one))]) as address:
         classifier = VLLMClassifier(address)
         assert (classifier.served.model, classifier.label_space.leaves) == ("animals", tiny.ANIMALS)
         worst = check(model, classifier)
-        print(f"one command: {worst:.1e}")
-        assert worst < TOLERANCE
+        measured["ls on an encoder, lora, mean, bias"] = "stock vLLM, `embed` and the head outside", worst
         answer = ask(f"{address}/classify", {"input": ["the red cat", ""]})
         assert answer["labelspace"]["version"] == classifier.label_space.version
         assert [one["status"] for one in answer["data"]] == ["ok", "abstained"]
@@ -216,11 +279,9 @@ def test_a_linear_head_whose_encoder_vllm_runs(tmp_path: Path, encoder_folder: s
     head = LinearHead(f"st:{encoder_folder}").fit([one.text for one in records], [one.label or "" for one in records])
     save_model(tmp_path / "model", head, LabelSpace.of([str(name) for name in head.classes_]))
     command = [sys.executable, "-m", "labelspace", "serve", str(tmp_path / "model"), "--engine", "vllm", "--port", "0"]
-    texts = [text for text in TEXTS if "\x00" not in text] + [one.text for one in records]
+    texts = [text for text in TEXTS[:60] if "\x00" not in text] + [one.text for one in records]
     with running([*command, *(f"--vllm-argument={one}" for one in SMALL)]) as address:
-        worst = check(head, VLLMClassifier(address), texts)
-        print(f"encoder: {worst:.1e}")
-        assert worst < TOLERANCE
+        check(head, VLLMClassifier(address), texts)
 
 
 @contextmanager
