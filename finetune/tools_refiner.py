@@ -25,7 +25,7 @@ from torch.nn import functional
 from labelspace.errors import ConfigError, DataError
 from labelspace.finetune.align import encode_texts
 from labelspace.finetune.backbone import load_backbone, pad_id
-from labelspace.finetune.batches import Example, collate
+from labelspace.finetune.batches import Example, collate, cut
 from labelspace.finetune.tools_files import read_model, write_model
 from labelspace.finetune.tools_steps import descend
 from labelspace.finetune.train_settings import TrainSettings
@@ -94,6 +94,7 @@ class ToolRefiner:
         candidates: int = CANDIDATES,
         layers: int | None = None,
         max_length: int = 128,
+        freeze_tokens: bool = False,
         training: TrainSettings = DEFAULTS,
     ) -> None:
         """Set what to train and how; nothing is loaded before `fit`.
@@ -103,10 +104,12 @@ class ToolRefiner:
             candidates: Tools of the first stage that are looked at.
             layers: Take only so many of the encoder's first layers; None takes all.
             max_length: Tokens of a query that are read.
+            freeze_tokens: Leave the token embeddings as they are: most of a small encoder's weights, and the slower
+                half of a step.
             training: Rates, epochs, seed.
         """
         self.base, self.candidates, self.layers = base, candidates, layers
-        self.max_length, self.training = max_length, training
+        self.max_length, self.freeze_tokens, self.training = max_length, freeze_tokens, training
         self.classes_: tuple[str, ...] = ()
         self.losses_: list[float] = []
         self._model: RefinerModel | None = None
@@ -151,7 +154,14 @@ class ToolRefiner:
         rows = [(ids, row, want) for ids, row, want in zip(encoded, chosen, targets, strict=True) if want.any()]
         if not rows:
             raise DataError("the first stage finds no needed tool for any query, so there is nothing to refine")
-        self.losses_ = descend(self._model, rows, self._loss, settings=self.training, title="training the refiner")
+        self.losses_ = descend(
+            self._model,
+            rows,
+            self._loss,
+            settings=self.training,
+            title="training the refiner",
+            lengths=[len(ids) for ids, _, _ in rows],
+        )
         return self
 
     def refine(self, queries: Sequence[str], first: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -167,10 +177,9 @@ class ToolRefiner:
         chosen = candidates_of(first, self.candidates)
         encoded = self._encode(queries)
         with torch.inference_mode():
-            for start in range(0, len(queries), 64):
-                part = slice(start, start + 64)
-                logits = self._logits(encoded[part], chosen[part]).numpy()
-                np.put_along_axis(found[part], chosen[part], logits, axis=1)
+            for part in cut(range(len(queries)), [len(ids) for ids in encoded], tokens=2048):
+                logits = self._logits([encoded[i] for i in part], chosen[part]).numpy()
+                found[np.array(part)[:, None], chosen[part]] = logits
         return found
 
     def save(self, folder: str | Path) -> None:
@@ -187,6 +196,7 @@ class ToolRefiner:
             candidates=self.candidates,
             layers=self.layers,
             max_length=self.max_length,
+            freeze_tokens=self.freeze_tokens,
             classes=self.classes_,
         )
 
@@ -198,7 +208,7 @@ class ToolRefiner:
             ConfigError: The folder holds no refiner, or its base is gone.
         """
         tensors, training, data = read_model(folder, "refiner")
-        settings = {name: data[name] for name in ("candidates", "layers", "max_length")}
+        settings = {name: data[name] for name in ("candidates", "layers", "max_length", "freeze_tokens")}
         made = cls(data["base"], **settings, training=training)
         made.classes_ = tuple(data["classes"])
         made._vectors = tensors.pop("vectors")
@@ -210,6 +220,8 @@ class ToolRefiner:
     def _make(self, tool_width: int) -> RefinerModel:
         backbone, self._tokenizer = load_backbone(self.base)
         model = RefinerModel(backbone.model, tool_width=tool_width)
+        if self.freeze_tokens:
+            backbone.embedding.requires_grad_(False)
         if self.layers is not None:
             model.encoder.encoder.layer = model.encoder.encoder.layer[: self.layers]
         return model

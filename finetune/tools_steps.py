@@ -6,13 +6,13 @@ that a plain loop does. Rates, warm-up and schedule mean the same in both.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from labelspace.finetune.batches import epoch_steps
 from labelspace.finetune.checkpoint import trainable
 from labelspace.finetune.train_settings import TrainSettings
 from labelspace.finetune.training import _factor
@@ -26,6 +26,7 @@ def descend(
     *,
     settings: TrainSettings,
     title: str,
+    lengths: Sequence[int] | None = None,
     end_epoch: Callable[[int], None] | None = None,
 ) -> list[float]:
     """Train a model, in place, with AdamW.
@@ -36,13 +37,13 @@ def descend(
         loss_of: The mean loss of some rows.
         settings: Epochs, batch size, rates, seed.
         title: Of the progress.
+        lengths: Tokens of each row, where rows of similar length are to go together: little padding is computed.
         end_epoch: Told the number of each epoch when it has ended.
 
     Returns:
         Mean loss of each epoch.
     """
     torch.manual_seed(settings.seed)
-    draw = random.Random(settings.seed)
     groups = [
         {"params": [p for p in trainable(model).values() if p.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in trainable(model).values() if p.ndim <= 1], "weight_decay": 0.0},
@@ -53,10 +54,17 @@ def descend(
     with Progress(title, total=len(rows) * settings.epochs, unit="rows") as bar:
         for epoch in range(settings.epochs):
             model.train()
-            order, total = list(rows), 0.0
-            draw.shuffle(order)
-            for start in range(0, len(order), settings.batch_size):
-                batch = order[start : start + settings.batch_size]
+            total = 0.0
+            steps = epoch_steps(
+                lengths or [0] * len(rows),
+                batch_size=settings.batch_size,
+                tokens=1,
+                seed=settings.seed,
+                epoch=epoch,
+                by_length=lengths is not None,
+            )
+            for parts in steps:
+                batch = [rows[i] for part in parts for i in part]
                 rate = settings.learning_rate * _factor(settings, step, in_epoch * settings.epochs)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
@@ -69,7 +77,7 @@ def descend(
                 step += 1
                 total += float(loss.detach()) * len(batch)
                 bar.advance(len(batch), remark=f"loss {float(loss.detach()):.4f}")
-            losses.append(total / len(order))
+            losses.append(total / len(rows))
             model.eval()
             if end_epoch is not None:
                 end_epoch(epoch)

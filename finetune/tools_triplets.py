@@ -19,10 +19,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from labelspace.errors import DataError
+from labelspace.errors import ConfigError, DataError
 from labelspace.finetune.align import encode_texts
 from labelspace.finetune.backbone import load_backbone, pad_id
-from labelspace.finetune.batches import Example, collate
+from labelspace.finetune.batches import Example, collate, cut
 from labelspace.finetune.checkpoint import copy_into, trainable
 from labelspace.finetune.label_model import LabelModel, logits_of
 from labelspace.finetune.tools_files import read_model, version_of, write_model
@@ -30,6 +30,11 @@ from labelspace.finetune.tools_steps import descend
 from labelspace.finetune.train_settings import TrainSettings
 
 DEFAULTS = TrainSettings(epochs=1, batch_size=32, learning_rate=2e-5, warmup=0.05, schedule="linear")
+
+
+PART = 1024
+"""Tokens that go through the encoder at once."""
+_KEPT = ("max_length", "freeze_tokens", "freeze_layers")
 
 
 class Triplet(NamedTuple):
@@ -79,6 +84,20 @@ def triplet_loss(anchor: Tensor, positive: Tensor, negative: Tensor, *, margin: 
     return (near - far + margin).clamp(min=0).mean()
 
 
+def freeze_first(model: Any, count: int) -> None:
+    """Leave the embeddings and the first layers of an encoder as they are, but for its last.
+
+    Raises:
+        ConfigError: Its layers are not where BERT has them.
+    """
+    layers = getattr(getattr(model, "encoder", None), "layer", None)
+    if layers is None:
+        raise ConfigError(f"the layers of a {model.config.model_type!r} model can't be found; freeze none of them")
+    model.embeddings.requires_grad_(False)
+    for layer in layers[: min(count, len(layers) - 1)]:
+        layer.requires_grad_(False)
+
+
 class QueryEncoder:
     """An encoder of queries, fine-tuned with hard triplets. An `Embedder`."""
 
@@ -88,6 +107,7 @@ class QueryEncoder:
         *,
         max_length: int = 128,
         freeze_tokens: bool = False,
+        freeze_layers: int = 0,
         training: TrainSettings = DEFAULTS,
     ) -> None:
         """Load an encoder whose token vectors are averaged.
@@ -96,13 +116,17 @@ class QueryEncoder:
             base: Folder or Hub name.
             max_length: Tokens that are read.
             freeze_tokens: Leave the token embeddings as they are.
+            freeze_layers: Leave so many of the first layers, never the last, and the embeddings as they are.
             training: Rates, epochs, seed; the defaults are the paper's.
         """
-        self.base, self.max_length, self.freeze_tokens, self.training = base, max_length, freeze_tokens, training
+        self.base, self.max_length, self.training = base, max_length, training
+        self.freeze_tokens, self.freeze_layers = freeze_tokens or freeze_layers > 0, freeze_layers
         torch.manual_seed(training.seed)
         backbone, self._tokenizer = load_backbone(base)
-        if freeze_tokens:
+        if self.freeze_tokens:
             backbone.embedding.requires_grad_(False)
+        if freeze_layers:
+            freeze_first(backbone.model, freeze_layers)
         self._model = LabelModel(backbone, nn.Identity(), pooling="mean")
         self._model.eval()
         self.losses_: list[float] = []
@@ -119,8 +143,8 @@ class QueryEncoder:
 
     def save(self, folder: str | Path) -> None:
         """Write what was trained, as safetensors and JSON; the base is named, not copied."""
-        settings = {"base": str(self.base), "max_length": self.max_length, "freeze_tokens": self.freeze_tokens}
-        write_model(folder, "triplets", trainable(self._model), self.training, **settings)
+        settings = {name: getattr(self, name) for name in _KEPT}
+        write_model(folder, "triplets", trainable(self._model), self.training, base=str(self.base), **settings)
 
     @classmethod
     def load(cls, folder: str | Path) -> QueryEncoder:
@@ -130,7 +154,7 @@ class QueryEncoder:
             ConfigError: The folder holds no such encoder, or its base is gone.
         """
         tensors, training, data = read_model(folder, "triplets")
-        made = cls(data["base"], **{name: data[name] for name in ("max_length", "freeze_tokens")}, training=training)
+        made = cls(data["base"], **{name: data[name] for name in _KEPT}, training=training)
         copy_into(made._model, tensors)
         return made
 
@@ -149,12 +173,20 @@ class QueryEncoder:
         encoded = self._encode(queries)
 
         def loss_of(batch: list[Any]) -> Tensor:
-            texts = [Example(encoded[i]) for triplet in zip(*batch, strict=True) for i in triplet]
-            vectors = self._model(collate(texts, pad=pad_id(self._tokenizer)))
+            vectors = self._vectors([encoded[i] for role in zip(*batch, strict=True) for i in role])
             return triplet_loss(*vectors.chunk(3))
 
         self.losses_ = descend(self._model, triplets, loss_of, settings=self.training, title="training on triplets")
         return self
+
+    def _vectors(self, encoded: Sequence[Sequence[int]]) -> Tensor:
+        """Pooled vectors [n, d], texts of similar length side by side: most of a batch would be padding."""
+        parts = cut(range(len(encoded)), [len(ids) for ids in encoded], tokens=PART)
+        pad = pad_id(self._tokenizer)
+        vectors = torch.cat([self._model(collate([Example(encoded[i]) for i in part], pad=pad)) for part in parts])
+        place = np.argsort([i for part in parts for i in part])
+        found: Tensor = vectors[torch.from_numpy(place)]
+        return found
 
     def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Embed texts as rows of length 1 [n, d]."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from labelspace.agents.replies import read_object
 from labelspace.agents.tools.toolset import ToolSet
 from labelspace.agents.tools.usage import Usage
-from labelspace.llm import Reply, ReplyError, Request
+from labelspace.llm import Message, Reply, ReplyError, Request
 from labelspace.prompts import load_prompt
 
 
@@ -28,15 +28,21 @@ class Idea:
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
-    """A request that was written, with what it was written for."""
+class Sheet:
+    """Requests that were written together, with what they were written for."""
 
     idea: Idea
-    usage: Usage
+    usages: tuple[Usage, ...]
+
+
+Verdict = tuple[frozenset[str], bool]
+"""The tools that a request needs, and whether they suffice."""
 
 
 class Author:
-    """Requests to the model and readers of its replies."""
+    """Requests to the model and readers of its replies: one usage a time."""
+
+    PROMPTS: tuple[str, str, str] = ("tools_instruct", "tools_polish", "tools_judge")
 
     def __init__(
         self, tools: ToolSet, *, temperature: float, language: str, seed: int, prompts: str | Path | None = None
@@ -44,49 +50,61 @@ class Author:
         """Load the prompts; see `UsageWriter`."""
         self.tools = tools
         self._temperature, self._language, self._seed = temperature, language, seed
-        names = ("tools_instruct", "tools_polish", "tools_judge")
-        self.instruct, self.polish, self.judge = (load_prompt(name, folder=prompts) for name in names)
+        self.instruct, self.polish, self.judge = (load_prompt(name, folder=prompts) for name in self.PROMPTS)
         self._texts = [f"{tool.name}: {tool.description[:500]}" for tool in tools]
 
     def ask(self, idea: Idea) -> Request:
         """Ask for a request that needs the wanted tool."""
         messages = self.instruct.render(
-            documents=[self._texts[i] for i in idea.shown],
+            documents=self._shown(idea),
             wanted=idea.wanted,
             count=idea.count,
             examples=list(idea.examples),
             language=self._language,
         )
-        # The number keeps two equal questions apart: at this temperature they have different answers.
-        seed = self._seed * 1_000_003 + idea.number
-        return Request(messages, schema=_WRITTEN, temperature=self._temperature, max_tokens=1024, seed=seed)
+        return self._creative(messages, idea, _WRITTEN)
 
-    def read(self, reply: Reply, idea: Idea) -> Usage:
+    def read(self, reply: Reply, idea: Idea) -> list[Usage]:
         """The request, with the tools that it was written for."""
-        data = read_object(reply.text, ("tools", "instruction"))
-        names = self._named(data["tools"], idea)
-        if self.tools.names[idea.shown[idea.wanted - 1]] not in names:
+        usage = self._usage(read_object(reply.text, ("tools", "instruction")), idea)
+        if self._wanted(idea) not in usage.tools:
             raise ReplyError(f'The request must need tool {idea.wanted}, and say so under "tools".')
-        return Usage(_text(data, "instruction"), names)
+        return [usage]
 
-    def ask_polish(self, draft: Draft) -> Request:
+    def ask_polish(self, sheet: Sheet) -> Request:
         """Ask for the same request in a person's words."""
-        messages = self.polish.render(document=draft.usage.query, language=self._language)
+        messages = self.polish.render(document=sheet.usages[0].query, language=self._language)
         return Request(messages, schema=_POLISHED, max_tokens=512)
 
-    def read_polish(self, reply: Reply, _draft: Draft) -> str:
+    def read_polish(self, reply: Reply, _sheet: Sheet) -> list[str]:
         """The polished request."""
-        return _text(read_object(reply.text, ("instruction",)), "instruction")
+        return [_text(read_object(reply.text, ("instruction",)), "instruction")]
 
-    def ask_judge(self, draft: Draft) -> Request:
+    def ask_judge(self, sheet: Sheet) -> Request:
         """Ask which tools a request needs, without saying which it was written for."""
-        shown = [self._texts[i] for i in draft.idea.shown]
-        return Request(self.judge.render(tools=shown, document=draft.usage.query), schema=_JUDGED, max_tokens=512)
+        messages = self.judge.render(tools=self._shown(sheet.idea), document=sheet.usages[0].query)
+        return Request(messages, schema=_JUDGED, max_tokens=512)
 
-    def read_judge(self, reply: Reply, draft: Draft) -> tuple[frozenset[str], bool]:
+    def read_judge(self, reply: Reply, sheet: Sheet) -> list[Verdict]:
         """The tools that are needed, and whether they suffice."""
-        data = read_object(reply.text, ("needed", "sufficient"))
-        return frozenset(self._named(data["needed"], draft.idea)), data["sufficient"] is True
+        return [self._verdict(read_object(reply.text, ("needed", "sufficient")), sheet.idea)]
+
+    def _creative(self, messages: list[Message], idea: Idea, schema: Mapping[str, Any]) -> Request:
+        """A request at the temperature of writing; its number keeps two equal questions apart."""
+        seed = self._seed * 1_000_003 + idea.number
+        return Request(messages, schema=schema, temperature=self._temperature, max_tokens=1024, seed=seed)
+
+    def _shown(self, idea: Idea) -> list[str]:
+        return [self._texts[i] for i in idea.shown]
+
+    def _wanted(self, idea: Idea) -> str:
+        return self.tools.names[idea.shown[idea.wanted - 1]]
+
+    def _usage(self, data: Mapping[str, Any], idea: Idea) -> Usage:
+        return Usage(_text(data, "instruction"), self._named(data["tools"], idea))
+
+    def _verdict(self, data: Mapping[str, Any], idea: Idea) -> Verdict:
+        return frozenset(self._named(data["needed"], idea)), data["sufficient"] is True
 
     def _named(self, numbers: Any, idea: Idea) -> tuple[str, ...]:
         """Names of tools given by number; a number that no shown tool has is refused."""
@@ -105,12 +123,13 @@ def _text(data: Mapping[str, Any], key: str) -> str:
     return " ".join(value.split())
 
 
-def _schema(**properties: Any) -> dict[str, Any]:
+def object_schema(**properties: Any) -> dict[str, Any]:
+    """A schema of an object with just these properties, all needed."""
     needed = list(properties)
     return {"type": "object", "properties": properties, "required": needed, "additionalProperties": False}
 
 
-_NUMBERS = {"type": "array", "items": {"type": "integer"}}
-_WRITTEN = _schema(tools=_NUMBERS, instruction={"type": "string"})
-_POLISHED = _schema(instruction={"type": "string"})
-_JUDGED = _schema(needed=_NUMBERS, sufficient={"type": "boolean"})
+NUMBERS = {"type": "array", "items": {"type": "integer"}}
+_WRITTEN = object_schema(tools=NUMBERS, instruction={"type": "string"})
+_POLISHED = object_schema(instruction={"type": "string"})
+_JUDGED = object_schema(needed=NUMBERS, sufficient={"type": "boolean"})

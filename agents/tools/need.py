@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from labelspace.agents.tools.choose import ToolChooser
-from labelspace.agents.tools.retriever import Retriever
+from labelspace.agents.tools.retriever import Retriever, by_turns
 
 FOLLOW_UP = 6
 """A message of fewer words is likely to mean nothing without the one before it: "And in Rome?"."""
@@ -85,19 +85,9 @@ def choose_tools(
     offered = None if available is None else set(available)
     if isinstance(finder, ToolChooser):
         chosen = [list(names) for names in finder.choose(queries, available=offered)]
-        return _by_turns(chosen, sum(map(len, chosen)))
+        return by_turns(chosen, sum(map(len, chosen)))
     wanted = k if offered is None else len(finder.tools)
     ranked = [[name for name, _ in ranking] for ranking in finder.search(queries, wanted)]
     if offered is not None:
         ranked = [[name for name in names if name in offered] for names in ranked]
-    return _by_turns(ranked, k)
-
-
-def _by_turns(rankings: Sequence[Sequence[str]], k: int) -> list[str]:
-    """The first k names, taken from the rankings in turn."""
-    found: dict[str, None] = {}
-    for place in range(max(map(len, rankings), default=0)):
-        for ranking in rankings:
-            if place < len(ranking) and len(found) < k:
-                found[ranking[place]] = None
-    return list(found)
+    return by_turns(ranked, k)

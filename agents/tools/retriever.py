@@ -143,3 +143,13 @@ def top_columns(scores: Floats, k: int) -> npt.NDArray[np.intp]:
             rows.append(above[np.argsort(-row[above], kind="stable")][:k])
         return np.array(rows, dtype=np.intp).reshape(len(scores), k)
     return np.argsort(-scores, axis=1, kind="stable")[:, :k]
+
+
+def by_turns(rankings: Sequence[Sequence[str]], k: int) -> list[str]:
+    """The first k names, taken from the rankings in turn."""
+    found: dict[str, None] = {}
+    for place in range(max(map(len, rankings), default=0)):
+        for ranking in rankings:
+            if place < len(ranking) and len(found) < k:
+                found[ranking[place]] = None
+    return list(found)

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from labelspace.agents.tools.bm25 import BM25
 from labelspace.agents.tools.choose import Thresholds, ToolChooser
 from labelspace.agents.tools.fusion import Fusion
-from labelspace.agents.tools.linear import LinearMLC
-from labelspace.agents.tools.neighbours import Nearest, Neighbours, Wording
-from labelspace.agents.tools.retriever import LastSeen, Retriever, Scored, Scorer
-from labelspace.agents.tools.tool2vec import Descriptions, Tool2Vec
+from labelspace.agents.tools.retriever import LastSeen, Retriever
+from labelspace.agents.tools.store_stages import Load, Place, put_together, take_apart, under
 from labelspace.agents.tools.toolset import ToolSet
-from labelspace.agents.tools.usage import Usage
 from labelspace.embed import load_embedder
 from labelspace.embed.base import Embedder
 from labelspace.embed.tfidf import TfidfEmbedder
@@ -26,8 +22,6 @@ from labelspace.errors import ConfigError
 
 FORMAT = 1
 HEAD, TENSORS, TOOLS = "retriever.json", "retriever.safetensors", "tools.jsonl"
-Load = Callable[[Path], Scorer]
-"""Reads a scorer that was trained elsewhere from its folder."""
 
 
 def save_retriever(
@@ -38,8 +32,11 @@ def save_retriever(
     *,
     chooser: ToolChooser | None = None,
     card: Mapping[str, Any] | None = None,
+    trained: str | None = None,
 ) -> None:
-    """Write a retriever; a scorer that was trained elsewhere must lie in a folder of its stage's name already.
+    """Write a retriever; what was trained elsewhere must lie in its folder already.
+
+    A scorer lies in a folder of its stage's name, a refiner in `refiner`.
 
     Args:
         folder: Made if need be.
@@ -48,21 +45,22 @@ def save_retriever(
         embedder: What it embeds by.
         chooser: Its thresholds, if there are any.
         card: What it was made of, for the reader.
+        trained: Folder of the embedder within `folder`, if it was trained for this retriever.
     """
     from safetensors.numpy import save_file
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    fused = isinstance(retriever, Fusion)
+    weights = list(retriever.weights) if isinstance(retriever, Fusion) else None
     stages = retriever.stages if isinstance(retriever, Fusion) else (retriever,)
     tensors: dict[str, Any] = {}
     kept = []
     for place, stage in enumerate(stages):
-        data, arrays = _take_apart(stage)
-        kept.append({"name": stage.name, **data})
+        data, arrays = take_apart(stage)
+        kept.append(data)
         tensors |= {f"{place}.{key}": np.ascontiguousarray(value) for key, value in arrays.items()}
     inner = embedder.inner if isinstance(embedder, LastSeen) else embedder
-    described: Any = inner.name
+    described: Any = inner.name if trained is None else {"trained": trained}
     if isinstance(inner, TfidfEmbedder):
         arrays, described = inner.to_tensors()
         tensors |= {f"embedder.{key}": value for key, value in arrays.items()}
@@ -70,7 +68,7 @@ def save_retriever(
         "format": FORMAT,
         "embedder": described,
         "stages": kept,
-        "weights": list(retriever.weights) if isinstance(retriever, Fusion) and fused else None,
+        "weights": weights,
         "thresholds": None if chooser is None else asdict(chooser.thresholds),
         "card": dict(card or {}),
     }
@@ -86,7 +84,7 @@ def load_retriever(
 
     Args:
         folder: The folder.
-        load: Reads scorers that were trained elsewhere; None if there are none.
+        load: Reads what was trained elsewhere; None if there is none.
         cache: Folder that keeps embeddings.
 
     Returns:
@@ -111,95 +109,16 @@ def load_retriever(
     tools = ToolSet.load(folder / TOOLS)
     described = head["embedder"]
     embedder: Embedder
-    if isinstance(described, dict):
-        embedder = TfidfEmbedder.from_tensors(_under(tensors, "embedder"), described)
+    if isinstance(described, dict) and "trained" in described:
+        if load is None:
+            raise ConfigError(f"{folder}: its encoder was trained for it and can't be read here")
+        embedder = load(folder / described["trained"])
+    elif isinstance(described, dict):
+        embedder = TfidfEmbedder.from_tensors(under(tensors, "embedder"), described)
     else:
         embedder = load_embedder(described, cache=cache)
-    shared = LastSeen(embedder)
-    stages = [
-        _put_together(stage, _under(tensors, str(place)), tools=tools, embedder=shared, folder=folder, load=load)
-        for place, stage in enumerate(head["stages"])
-    ]
+    place = Place(tools, LastSeen(embedder), folder, load)
+    stages = [put_together(stage, under(tensors, str(at)), place) for at, stage in enumerate(head["stages"])]
     retriever = stages[0] if head["weights"] is None else Fusion(stages, head["weights"])
     limits = head["thresholds"]
     return retriever, tools, None if limits is None else ToolChooser(retriever, Thresholds(**limits))
-
-
-def _under(tensors: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {key[len(name) + 1 :]: value for key, value in tensors.items() if key.startswith(f"{name}.")}
-
-
-def _take_apart(stage: Retriever) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Plain data and arrays of a stage."""
-    if isinstance(stage, BM25):
-        return {"kind": "bm25", "k1": stage.k1, "b": stage.b, "usages": _as_rows(stage.usages)}, {}
-    if isinstance(stage, Tool2Vec):
-        data = {"kind": "tool2vec", "normalise": stage.normalise, "index": stage.kind}
-        return data, {"sums": stage.sums, "counts": stage.counts}
-    if isinstance(stage, Descriptions):
-        return {"kind": "descriptions", "index": stage.kind}, {}
-    if isinstance(stage, Neighbours):
-        data = {"kind": "neighbours", "k": stage.k, "sharpness": stage.sharpness, "needs": stage.needs}
-        return data, {"vectors": stage.vectors}
-    if isinstance(stage, Nearest):
-        return {"kind": "nearest", "needs": stage.needs}, {"vectors": stage.vectors}
-    if isinstance(stage, Wording):
-        data = {"kind": "wording", "k": stage.k, "sharpness": stage.sharpness}
-        return {**data, "usages": _as_rows(stage.usages)}, {}
-    if isinstance(stage, LinearMLC):
-        return {"kind": "mlc"}, {"weights": stage.weights, "bias": stage.bias}
-    if isinstance(stage, Scored):
-        return {"kind": "scored"}, {}
-    raise ConfigError(f"the stage {stage.name!r} can't be saved")
-
-
-def _as_rows(usages: Sequence[Usage]) -> list[list[Any]]:
-    return [[usage.query, list(usage.tools)] for usage in usages]
-
-
-def _of_rows(rows: Sequence[Sequence[Any]]) -> list[Usage]:
-    return [Usage(query, tuple(needed)) for query, needed in rows]
-
-
-def _put_together(
-    data: Mapping[str, Any],
-    arrays: Mapping[str, Any],
-    *,
-    tools: ToolSet,
-    embedder: Embedder,
-    folder: Path,
-    load: Load | None,
-) -> Retriever:
-    """A stage from its plain data and arrays."""
-    kind = data["kind"]
-    made: Retriever | None = None
-    if kind == "bm25":
-        made = BM25(tools, _of_rows(data["usages"]), k1=data["k1"], b=data["b"])
-    elif kind == "tool2vec":
-        made = Tool2Vec(
-            tools,
-            embedder,
-            sums=arrays["sums"],
-            counts=arrays["counts"].tolist(),
-            normalise=data["normalise"],
-            index=data["index"],
-        )
-    elif kind == "descriptions":
-        made = Descriptions(tools, embedder, index=data["index"])
-    elif kind in ("neighbours", "nearest"):
-        usages = [Usage("", tuple(tools.names[i] for i in row)) for row in data["needs"]]
-        if kind == "nearest":
-            made = Nearest(tools, usages, embedder, vectors=arrays["vectors"])
-        else:
-            near = {"k": data["k"], "sharpness": data["sharpness"]}
-            made = Neighbours(tools, usages, embedder, vectors=arrays["vectors"], **near)
-    elif kind == "wording":
-        made = Wording(tools, _of_rows(data["usages"]), k=data["k"], sharpness=data["sharpness"])
-    elif kind == "mlc":
-        made = LinearMLC(tools, embedder, arrays["weights"], arrays["bias"])
-    elif kind == "scored" and load is not None:
-        made = Scored(tools.space, load(folder / data["name"]), name=data["name"])
-    if made is None:
-        raise ConfigError(f"{folder}: has a stage of kind {kind!r}, which can't be read here")
-    made.name = data["name"]
-    return made

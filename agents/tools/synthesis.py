@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from labelspace.agents.tools.author import Author, Draft, Idea
+from labelspace.agents.tools.author import Author, Idea, Sheet, Verdict
+from labelspace.agents.tools.author_many import AuthorOfMany
 from labelspace.agents.tools.bm25 import words
 from labelspace.agents.tools.toolset import ToolSet, spoken
 from labelspace.agents.tools.usage import Usage
@@ -64,6 +65,7 @@ class UsageWriter:
         company: Sequence[Sequence[int]] | None = None,
         shown: int = 8,
         counts: Sequence[int] = (1, 1, 2),
+        together: int = 1,
         temperature: float = 0.9,
         language: str = "English",
         prompts: str | Path | None = None,
@@ -82,6 +84,8 @@ class UsageWriter:
             company: For each tool the numbers of those that may be shown beside it; None takes the nearest.
             shown: Tools that the model sees at once.
             counts: How many tools a request needs; drawn from these.
+            together: Requests that are written, polished and judged in one call: many are cheaper, and each is
+                thought about less.
             temperature: Of the writing; polishing and judging are done at 0.
             language: To write in.
             prompts: Folder of templates that replace ours by name.
@@ -95,7 +99,8 @@ class UsageWriter:
         self._shown, self._counts = min(shown, len(tools)), tuple(min(count, len(tools)) for count in counts)
         self._seed, self._batch, self._patience = seed, batch, patience
         self._engine = {**(engine or {}), "journal": journal}
-        self._author = Author(tools, temperature=temperature, language=language, seed=seed, prompts=prompts)
+        settings: dict[str, Any] = {"temperature": temperature, "language": language, "seed": seed, "prompts": prompts}
+        self._author = Author(tools, **settings) if together == 1 else AuthorOfMany(tools, together, **settings)
         self.company = company_of(tools, embedder, 3 * (self._shown - 1)) if company is None else company
         self._seen: list[frozenset[str]] = []
 
@@ -154,42 +159,47 @@ class UsageWriter:
     async def _make(self, engine: Engine, ideas: Sequence[Idea]) -> AsyncIterator[Usage]:
         """Write, polish, judge: each step for the whole batch, so that calls run side by side."""
         author = self._author
-        drafts: list[Draft] = []
+        drafts: list[Sheet] = []
         async for outcome in engine.map(
             ideas, author.ask, author.read, purpose="write usage", version=author.instruct.hash
         ):
-            self.tally.written += 1
             if outcome.value is None:
+                self.tally.written += 1
                 self.tally.drop("unreadable")
             else:
-                drafts.append(Draft(outcome.item, outcome.value))
-        polished: list[Draft] = []
+                self.tally.written += len(outcome.value)
+                drafts.append(Sheet(outcome.item, tuple(outcome.value)))
+        polished: list[Sheet] = []
         async for edit in engine.map(
             drafts, author.ask_polish, author.read_polish, purpose="polish usage", version=author.polish.hash
         ):
-            idea, usage = edit.item.idea, edit.item.usage
-            usage = Usage(edit.value or usage.query, usage.tools)
-            if reason := self._flaw(usage, idea):
-                self.tally.drop(reason)
-            else:
-                polished.append(Draft(idea, usage))
-        async for verdict in engine.map(
+            idea, kept = edit.item.idea, []
+            texts = edit.value or [usage.query for usage in edit.item.usages]
+            for text, usage in zip(texts, edit.item.usages, strict=True):
+                if reason := self._flaw(text, idea):
+                    self.tally.drop(reason)
+                else:
+                    kept.append(Usage(text, usage.tools))
+            if kept:
+                polished.append(Sheet(idea, tuple(kept)))
+        async for judged in engine.map(
             polished, author.ask_judge, author.read_judge, purpose="judge usage", version=author.judge.hash
         ):
-            usage = verdict.item.usage
-            if verdict.value != (frozenset(usage.tools), True):
-                self.tally.drop("judged otherwise")
-            elif self._is_copy(usage):
-                self.tally.drop("a copy")
-            else:
-                self.tally.accepted += 1
-                yield usage
+            verdicts: Sequence[Verdict | None] = judged.value or [None] * len(judged.item.usages)
+            for usage, verdict in zip(judged.item.usages, verdicts, strict=True):
+                if verdict != (frozenset(usage.tools), True):
+                    self.tally.drop("judged otherwise")
+                elif self._is_copy(usage):
+                    self.tally.drop("a copy")
+                else:
+                    self.tally.accepted += 1
+                    yield usage
 
     # -- dropping ----------------------------------------------------------------------------
 
-    def _flaw(self, usage: Usage, idea: Idea) -> str | None:
+    def _flaw(self, query: str, idea: Idea) -> str | None:
         """Why a request can't be used, if it can't: it says the name of a tool that the model saw."""
-        return "leaks a name" if any(leaks(usage.query, self.tools.names[i]) for i in idea.shown) else None
+        return "leaks a name" if any(leaks(query, self.tools.names[i]) for i in idea.shown) else None
 
     def _is_copy(self, usage: Usage) -> bool:
         """Whether most of its words are those of an earlier request; if not, it is remembered."""

@@ -62,6 +62,16 @@ Example:
 @click.option("--out", required=True, metavar="FILE", help="Where to write the usages.")
 @click.option("--journal", metavar="FILE", help="Keeps every reply; OUT.journal.sqlite if not given.")
 @click.option("--each", default=5, show_default=True, type=click.IntRange(1), help="Usages that every tool shall have.")
+@click.option(
+    "--needs", default="1,1,2", show_default=True, metavar="N,...", help="Tools that a request needs; drawn from these."
+)
+@click.option(
+    "--together",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Requests that are written, polished and judged in one call.",
+)
 @click.option("--known", metavar="FILE", help="Usages that there are already: they count and are kept.")
 @click.option("--language", default="English", show_default=True, help="Language to write in.")
 @click.option("--budget", metavar="CAP", help="The most it may cost: '5 USD', '200k tokens', '1000 calls'.")
@@ -75,6 +85,8 @@ def generate(
     out: str,
     journal: str | None,
     each: int,
+    needs: str,
+    together: int,
     known: str | None,
     language: str,
     budget: str | None,
@@ -94,6 +106,8 @@ def generate(
         toolset,
         model,
         embedder=embedder,
+        counts=_counts(needs),
+        together=together,
         language=language,
         prompts=prompts,
         journal=journal or f"{out}.journal.sqlite",
@@ -106,6 +120,13 @@ def generate(
     note(f"{count:,} usages; {tally.written:,} written, {tally.accepted:,} accepted; dropped: {dropped}")
     if tally.lacking:
         note(f"{len(tally.lacking):,} tools have fewer than {each}: {', '.join(list(tally.lacking)[:10])}")
+
+
+def _counts(needs: str) -> list[int]:
+    counts = [int(part) if part.strip().isdigit() else 0 for part in needs.split(",")]
+    if not all(counts):
+        raise click.BadParameter(f"give numbers from 1, with commas between, not {needs!r}", param_hint="--needs")
+    return counts
 
 
 for verb in (train, search, evaluate, serve):

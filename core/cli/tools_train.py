@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from labelspace.cli.options import cache_option, embedder_option, seed_option
+from labelspace.cli.tools_tuned import TRIPLETS, Tuned, with_several
 from labelspace.cli.tools_use import usage_options
 
 
@@ -16,6 +17,7 @@ from labelspace.cli.tools_use import usage_options
     epilog="""\b
 USAGE is a file of queries with their tools ({"query", "tools"}, or any labelled records). Without it, tools
 are found by their descriptions. Part of it is held out to weigh the stages and to choose how many tools to take.
+What --tune, --triplets and --refine train is kept in OUT: the same command finds it there.
 
 \b
 Example:
@@ -53,7 +55,12 @@ Example:
     show_default=True,
     help="Highest rate at which --choose says of a query that needs a tool that none fits.",
 )
-@click.option("--tune", metavar="BASE", help="Also fine-tune this encoder (folder or Hub name).")
+@click.option("--parts", is_flag=True, help="Look up each part of a query by itself too: for needs of several tools.")
+@click.option("--tune", metavar="BASE", help="Also fine-tune this encoder (folder or Hub name) to score tools.")
+@click.option("--triplets", metavar="BASE", help="Fine-tune this encoder with hard triplets, to embed by it.")
+@click.option(
+    "--refine", metavar="BASE", help="Fine-tune this small encoder to rank what the stages find (ToolRefiner)."
+)
 @usage_options
 @embedder_option
 @cache_option
@@ -68,7 +75,10 @@ def train(
     index: str,
     coverage: float,
     false_alarms: float,
+    parts: bool,
     tune: str | None,
+    triplets: str | None,
+    refine: str | None,
     text_column: str | None,
     label_column: str | None,
     embedder: str,
@@ -77,6 +87,8 @@ def train(
 ) -> None:
     """Train a retriever for TOOLS on USAGE."""
     from labelspace.agents.tools.choose import check_promise
+    from labelspace.agents.tools.clauses import Clauses
+    from labelspace.agents.tools.refine import Refined
     from labelspace.agents.tools.store import save_retriever
     from labelspace.agents.tools.toolset import ToolSet
     from labelspace.agents.tools.train import BEST, check_stage, split_usages, train_retriever
@@ -94,17 +106,29 @@ def train(
     for name in stages:
         check_stage(name, usages)
     texts = [*(item.query for item in usages), *(tool.text for tool in toolset)]
-    embeds = fit_embedder(load_embedder(embedder, cache=cache_folder() if cache else None), texts)
-    scorers: dict[str, Any] = {}
-    if tune is not None:
-        scorers["tuned"] = _tune(tune, toolset, usages, Path(out) / "tuned", seed)
+    tuned = Tuned(toolset, usages, Path(out), seed=seed)
+    embeds: Any
+    if triplets is not None:
+        embeds = tuned.encoder(triplets)
+    else:
+        embeds = fit_embedder(load_embedder(embedder, cache=cache_folder() if cache else None), texts)
+    scorers = {} if tune is None else {"tuned": tuned.scorer(tune)}
     stages = stages or BEST
     # What the stages were weighted by can't also say how often they are right.
-    weighing, judging = (held[::2], held[1::2]) if len(stages) + len(scorers) > 1 else ([], held)
+    weighed = len(stages) + len(scorers) > 1 or parts or refine is not None
+    weighing, judging = (held[::2], held[1::2]) if weighed else ([], held)
+    if parts:
+        weighing = with_several(weighing, seed=seed)
     retriever = train_retriever(toolset, usages, weighing, embeds, stages=stages, scorers=scorers, index=index)
+    if refine is not None:
+        retriever = Refined.of(retriever, tuned.refiner(refine, embeds), weighing)
+    if parts:
+        retriever = Clauses.of(retriever, weighing)
     chooser = _chooser(retriever, judging, coverage=coverage, false_alarms=false_alarms)
-    card = {"usages": len(usages), "held_out": len(held), "seed": seed, "tuned": tune}
-    save_retriever(out, retriever, toolset, embeds, chooser=chooser, card=card)
+    card = {"usages": len(usages), "held_out": len(held), "seed": seed}
+    card |= {"tuned": tune, "triplets": triplets, "refined": refine}
+    trained = None if triplets is None else TRIPLETS
+    save_retriever(out, retriever, toolset, embeds, chooser=chooser, card=card, trained=trained)
     note(f"{out}: {retriever.name} over {len(toolset):,} tools, trained on {len(usages):,} usages")
 
 
@@ -122,18 +146,3 @@ def _chooser(retriever: Any, held: Sequence[Any], *, coverage: float, false_alar
     except DataError as error:
         note(f"remark: how many tools to take is left to you: {error}")
         return None
-
-
-def _tune(base: str, tools: Any, usages: list[Any], folder: Path, seed: int) -> Any:
-    from labelspace.agents.tools.compose import compose
-    from labelspace.errors import DataError
-    from labelspace.finetune.tools_mlc import DEFAULTS, ToolMLC
-
-    if not usages:
-        raise DataError("there is no usage to fine-tune an encoder on")
-    seen = compose(usages, rounds=DEFAULTS.epochs, seed=seed)
-    model = ToolMLC(base, training=DEFAULTS.model_copy(update={"epochs": 1, "seed": seed}))
-    texts = [tool.text for tool in tools]
-    model.fit([u.query for u in seen], [u.tools for u in seen], classes=tools.names, texts=texts, folder=folder)
-    model.save(folder)
-    return model

@@ -21,7 +21,7 @@ def usage_options(command: Command) -> Command:
 
 
 def _load(folder: str, *, choose: bool = False) -> tuple[Any, Any, Any]:
-    """A retriever, its tools and its chooser; the fine-tuned stage, if there is one, is loaded here.
+    """A retriever, its tools and its chooser; what was fine-tuned for it is loaded here.
 
     Raises:
         ConfigError: There is no retriever, or none that knows how many tools to take where that is asked for.
@@ -31,9 +31,9 @@ def _load(folder: str, *, choose: bool = False) -> tuple[Any, Any, Any]:
     from labelspace.errors import ConfigError
 
     def tuned(path: Path) -> Any:
-        from labelspace.finetune.tools_mlc import ToolMLC
+        from labelspace.finetune.tools_load import load_trained
 
-        return ToolMLC.load(path)
+        return load_trained(path)
 
     found = load_retriever(folder, load=tuned, cache=cache_folder())
     if choose and found[2] is None:

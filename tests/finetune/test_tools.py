@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import transformers
+from click.testing import CliRunner
 
-from labelspace.agents.tools import Scored, Tool, ToolSet, Usage
+from labelspace.agents.tools import Scored, Tool, ToolSet, Usage, load_retriever, write_usages
 from labelspace.agents.tools.bm25 import BM25
+from labelspace.agents.tools.clauses import Clauses
 from labelspace.agents.tools.compose import compose
 from labelspace.agents.tools.refine import Refined
+from labelspace.cli.tools import command as tools_command
 from labelspace.errors import ConfigError, DataError
 from labelspace.finetune.tools_head import CosineHead, bce_loss, softmax_loss
+from labelspace.finetune.tools_load import load_trained
 from labelspace.finetune.tools_mlc import DEFAULTS, ToolMLC
 from labelspace.finetune.tools_refiner import RefinerModel, ToolRefiner, candidates_of
 from labelspace.finetune.tools_triplets import QueryEncoder, Triplet, mine_triplets, triplet_loss
@@ -299,3 +305,50 @@ def test_tools_that_are_no_candidates_keep_their_order() -> None:
 
     names = [name for name, _ in Refined(BM25(TOOLS), Two()).search(["street moved"], 4)[0]]
     assert names == ["pay", "weather", "move", "parcel"]
+
+
+def test_weights_keep_a_refiner_that_is_wrong_from_deciding() -> None:
+    class Wrong:
+        classes_ = TOOLS.names
+
+        def refine(self, queries: list[str], first: np.ndarray) -> np.ndarray:
+            found = -first.astype(np.float32)
+            found[:, 3] = -np.inf
+            return found
+
+    usages = [Usage("rain", ("weather",)), Usage("late parcel", ("parcel",)), Usage("money", ("pay",))]
+    made = Refined.of(BM25(TOOLS), Wrong(), usages)
+    assert made.weights[1] == 0
+    assert [ranking[0][0] for ranking in made.search([usage.query for usage in usages], 1)] == [
+        "weather",
+        "parcel",
+        "pay",
+    ]
+    assert made.search(["street"], 4)[0][-1][0] == "move", "what is no candidate comes last"
+
+
+def test_frozen_layers_stay_as_they_are(tiny: Path) -> None:
+    training = TrainSettings(epochs=1, batch_size=8, learning_rate=1e-3)
+    encoder = QueryEncoder(tiny, freeze_layers=5, training=training)
+    before = {name: value.clone() for name, value in encoder._model.state_dict().items()}
+    encoder.fit([usage.query for usage in USAGES], [usage.tools for usage in USAGES], each=1)
+    changed = {name for name, value in encoder._model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed
+    assert all(".layer.1." in name for name in changed)
+
+
+def test_everything_that_can_be_tuned_is_trained_and_found_again(tiny: Path, tmp_path: Path) -> None:
+    tools, usage, out = tmp_path / "tools.jsonl", tmp_path / "usage.jsonl", tmp_path / "retriever"
+    TOOLS.save(tools)
+    write_usages(usage, [*USAGES, *(replace(one, query=f"is {one.query}") for one in USAGES)])
+    command = ["train", tools, usage, "--out", out, "--stage", "tool2vec", "--stage", "nearest", "--parts"]
+    command += [part for name in ("--tune", "--triplets", "--refine") for part in (name, tiny)]
+    for _ in range(2):
+        result = CliRunner().invoke(tools_command, [str(part) for part in command], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    assert result.output.count("fine-tuned before, kept") == 3
+    retriever, _, _ = load_retriever(out, load=load_trained)
+    assert isinstance(retriever, Clauses)
+    assert isinstance(retriever.inner, Refined)
+    found = CliRunner().invoke(tools_command, ["search", str(out), "please rain is the", "-k", "1"])
+    assert json.loads(found.stdout)["tools"][0]["name"] == retriever.search(["please rain is the"], 1)[0][0][0]

@@ -1,0 +1,133 @@
+"""Training what `labelspace tools train` and the recipe `tools_table` fine-tune, with settings that learn in minutes.
+
+Each is kept in a folder of its own: the same call finds it there. Settings were chosen for a small encoder (MiniLM)
+on one thread: token embeddings and lower layers stay as they are, long queries are cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from labelspace.agents.tools.compose import compose
+from labelspace.agents.tools.linear import LinearMLC
+from labelspace.agents.tools.tool2vec import Tool2Vec
+from labelspace.agents.tools.toolset import ToolSet
+from labelspace.agents.tools.usage import Usage
+from labelspace.embed.base import Embedder
+from labelspace.errors import DataError
+from labelspace.finetune.tools_mlc import DEFAULTS, ToolMLC
+from labelspace.finetune.tools_refiner import ToolRefiner
+from labelspace.finetune.tools_triplets import QueryEncoder
+from labelspace.finetune.train_settings import TrainSettings
+from labelspace.progress import note
+
+LENGTH = 64
+"""Tokens of a query that are read: few queries have more, and one such makes a whole batch long."""
+FROZEN = 4
+"""Of MiniLM's six layers, those that the triplets leave as they are."""
+
+
+def tuned_mlc(
+    base: str,
+    tools: ToolSet,
+    usages: Sequence[Usage],
+    folder: Path,
+    *,
+    rounds: int = DEFAULTS.epochs,
+    share: float = 0.3,
+    seed: int = 0,
+) -> ToolMLC:
+    """An encoder fine-tuned to score tools.
+
+    Args:
+        base: Folder or Hub name of a sentence-transformers model.
+        tools: The tools.
+        usages: Queries with their tools.
+        folder: Where it is kept, and its state while it is trained.
+        rounds: Times that each usage is seen.
+        share: Of the usages that are joined with another each time.
+        seed: Of order, pairs and dropout.
+
+    Raises:
+        DataError: There is no usage.
+    """
+    if (folder / "mlc.json").exists():
+        note(f"{folder}: fine-tuned before, kept")
+        return ToolMLC.load(folder)
+    if not usages:
+        raise DataError("there is no usage to fine-tune an encoder on")
+    seen = compose(usages, rounds=rounds, share=share, seed=seed)
+    model = ToolMLC(base, training=DEFAULTS.model_copy(update={"epochs": 1, "seed": seed}))
+    texts = [tool.text for tool in tools]
+    model.fit([u.query for u in seen], [u.tools for u in seen], classes=tools.names, texts=texts, folder=folder)
+    model.save(folder)
+    return model
+
+
+def tuned_triplets(base: str, usages: Sequence[Usage], folder: Path, *, seed: int = 0) -> QueryEncoder:
+    """An encoder tuned with hard triplets, one a query.
+
+    Raises:
+        DataError: No usage has near it one that needs the same tool and one that does not.
+    """
+    if (folder / "triplets.json").exists():
+        note(f"{folder}: fine-tuned before, kept")
+        return QueryEncoder.load(folder)
+    settings = TrainSettings(epochs=1, batch_size=32, learning_rate=5e-5, warmup=0.05, schedule="linear", seed=seed)
+    encoder = QueryEncoder(base, freeze_layers=FROZEN, max_length=LENGTH, training=settings)
+    encoder.fit([usage.query for usage in usages], [usage.tools for usage in usages], each=1)
+    encoder.save(folder)
+    return encoder
+
+
+def unseen_scores(
+    tools: ToolSet, train: Sequence[Usage], usages: Sequence[Usage], embedder: Embedder
+) -> npt.NDArray[np.float32]:
+    """Scores of usages by linear layers over half of `train` each, the half that the usage is not in [n, k]."""
+    first = np.zeros((len(usages), len(tools)), np.float32)
+    for half in (0, 1):
+        layer = LinearMLC.of(tools, train[half::2], embedder)
+        known = {usage.query for usage in train[half::2]}
+        unseen = [i for i, usage in enumerate(usages) if usage.query not in known]
+        first[unseen] = layer.scores([usages[i].query for i in unseen])
+    return first
+
+
+def tuned_refiner(
+    base: str,
+    usages: Sequence[Usage],
+    first: npt.NDArray[np.float32],
+    tool2vec: Tool2Vec,
+    folder: Path,
+    *,
+    candidates: int = 16,
+    layers: int | None = 2,
+    seed: int = 0,
+) -> ToolRefiner:
+    """A refiner of a first stage's candidates.
+
+    Args:
+        base: Folder or Hub name of a small encoder.
+        usages: Queries with their tools.
+        first: Scores that a first stage gives them [usages, tools] without having seen them: `unseen_scores`.
+        tool2vec: Vectors of the tools.
+        folder: Where it is kept.
+        candidates: Tools that it looks at.
+        layers: Layers of the base that it starts from.
+        seed: Of order and dropout.
+    """
+    if (folder / "refiner.json").exists():
+        note(f"{folder}: fine-tuned before, kept")
+        return ToolRefiner.load(folder)
+    settings = TrainSettings(epochs=4, batch_size=32, learning_rate=3e-4, warmup=0.1, schedule="linear", seed=seed)
+    made = ToolRefiner(
+        base, candidates=candidates, layers=layers, max_length=LENGTH, freeze_tokens=True, training=settings
+    )
+    queries, needs = [usage.query for usage in usages], [usage.tools for usage in usages]
+    made.fit(queries, needs, first=first, vectors=tool2vec.vectors, classes=tool2vec.tools)
+    made.save(folder)
+    return made
