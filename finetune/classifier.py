@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from labelspace.errors import SpaceError
+from labelspace.errors import ConfigError, SpaceError
 from labelspace.readout import read_probabilities
 from labelspace.records import Prediction, Record, as_records, set_aside_blank
 from labelspace.space import LabelSpace
@@ -61,6 +61,20 @@ class HeadClassifier:
         self.names = [str(name) for name in head.classes_]
         """Of the columns of the head's probabilities."""
 
+    def with_space(self, space: LabelSpace) -> HeadClassifier:
+        """The same head with the labels of another space; for heads that read what labels mean.
+
+        Raises:
+            ConfigError: The head knows only the labels that it was trained on.
+        """
+        if not hasattr(self.head, "with_labels"):
+            raise ConfigError(
+                "this head knows only the labels that it was trained on; train one with --head ls-descriptions"
+            )
+        source = {key: value for key, value in self.source.items() if key != "space"}
+        head = self.head.with_labels(label_texts(space))
+        return HeadClassifier(head, space, source=source, batch_size=self.batch_size)
+
     @property
     def label_space(self) -> LabelSpace:
         """The space of the labels it gives."""
@@ -78,3 +92,8 @@ class HeadClassifier:
     def _read(self, record: Record, row: npt.NDArray[np.floating[Any]]) -> Prediction:
         thresholds = self.head.thresholds_ if self.space.multi_label else None
         return read_probabilities(record, row, names=self.names, thresholds=thresholds, source=self.source)
+
+
+def label_texts(space: LabelSpace) -> dict[str, str]:
+    """What to read of each leaf of a space: its name and its description."""
+    return {name: f"{name}: {space[name].description}".removesuffix(": ") for name in space.leaves}

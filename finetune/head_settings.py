@@ -50,6 +50,25 @@ class LsSettings(_Shared):
     """Settings of the loop."""
 
 
+class LsDescriptionsSettings(_Shared):
+    """`--head ls-descriptions`."""
+
+    pooling: Pooling = "mean"
+    """How the vectors of a text become one."""
+    tuning: Literal["lora", "full", "frozen"] = "lora"
+    """What is trained besides the head."""
+    lora: LoraSettings = LoraSettings()
+    """Settings of the adapters."""
+    dropout: float = 0.0
+    """Before the head."""
+    loss: str | None = None
+    """Name of another loss than cross-entropy, or binary cross-entropy if a text has several labels."""
+    pos_weight: bool = False
+    """Several labels: weigh each by how rare it is."""
+    training: TrainSettings = TrainSettings()
+    """Settings of the loop."""
+
+
 class LsTokenSettings(_Shared):
     """`--head ls-token`."""
 
@@ -94,7 +113,12 @@ class PtecSettings(_Shared):
     """Settings of the loop; `learning_rate` is that of the prompt."""
 
 
-HEADS: dict[str, type[_Shared]] = {"ls": LsSettings, "ls-token": LsTokenSettings, "ptec": PtecSettings}
+HEADS: dict[str, type[_Shared]] = {
+    "ls": LsSettings,
+    "ls-descriptions": LsDescriptionsSettings,
+    "ls-token": LsTokenSettings,
+    "ptec": PtecSettings,
+}
 
 
 def read_head_settings(head: str, path: str | Path | None, overrides: Iterable[str], *, seed: int) -> dict[str, Any]:

@@ -118,12 +118,13 @@ class DescriptionHead(nn.Module):
     words: Tensor
     mask: Tensor
 
-    def __init__(self, width: int, *, temperature: float = 0.07, sharpness: float = 1.0) -> None:
+    def __init__(self, width: int, *, temperature: float = 0.07, border: float = 0.0, sharpness: float = 1.0) -> None:
         """Make the maps of query, key and value, each starting as the identity.
 
         Args:
             width: d, of documents and of label words.
             temperature: Where the learned one starts.
+            border: Cosine at which a logit is 0 at the start; matters where labels are independent.
             sharpness: Factor on attention scores; 0 averages the words.
         """
         super().__init__()
@@ -131,7 +132,7 @@ class DescriptionHead(nn.Module):
         for layer in (self.query, self.key, self.value):
             nn.init.eye_(layer.weight)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
-        self.offset = nn.Parameter(torch.zeros(()))
+        self.offset = nn.Parameter(torch.tensor(-border / temperature))
         self.sharpness = sharpness
         self.register_buffer("words", torch.zeros(0, 1, width), persistent=False)
         self.register_buffer("mask", torch.zeros(0, 1, dtype=torch.bool), persistent=False)
@@ -141,7 +142,7 @@ class DescriptionHead(nn.Module):
 
         Args:
             words: [k, m, d], a vector for each token of each label's text, from the same backbone; or [k, d],
-                one for each label.
+                one for each label. A gradient goes back through them where they have one.
             mask: [k, m], 1 at real tokens; None where all are.
 
         Raises:
@@ -157,7 +158,7 @@ class DescriptionHead(nn.Module):
             )
         if not bool(mask.bool().any(dim=1).all()):
             raise ConfigError("a label has no words; give each at least its name")
-        self.words = words.detach().to(self.log_scale)
+        self.words = words.to(self.log_scale)
         self.mask = mask.bool().to(self.log_scale.device)
 
     def forward(self, hidden: Tensor) -> Tensor:

@@ -34,6 +34,10 @@ GRIDS: dict[str, dict[str, list[Any]]] = {
         "training.head_learning_rate": [None, 5e-3],
         "pooling": ["last", "mean"],
     },
+    "ls-descriptions": {
+        "training.learning_rate": [5e-5, 2e-4, 5e-4],
+        "training.head_learning_rate": [None, 1e-3],
+    },
     "ls-token": {"training.learning_rate": [5e-5, 1e-4, 5e-4, 1e-3], "training.head_learning_rate": [None, 5e-3]},
     "ptec": {
         "training.learning_rate": [5e-4, 5e-3, 2e-2],

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from labelspace.cli.options import cache_option, data_options
+from labelspace.cli.spaces import load_space
+from labelspace.errors import ConfigError
 
 if TYPE_CHECKING:
     from labelspace.records import Classifier
@@ -30,6 +32,11 @@ Example:
 )
 @click.option(
     "--embedder", metavar="SPEC", help="Where the model's embedder or base is now, if it has moved since the training."
+)
+@click.option(
+    "--space",
+    metavar="FILE",
+    help="Give the labels of this space instead; for an ls-descriptions head, which reads what they mean.",
 )
 @click.option(
     "--export",
@@ -56,6 +63,7 @@ def command(
     data: str,
     out: str,
     embedder: str | None,
+    space: str | None,
     exported: str | None,
     engine: str,
     workers: int | None,
@@ -85,6 +93,8 @@ def command(
 
         return predict_tags(model, about, data, out=out, base=embedder)
     classifier: Classifier
+    if space is not None and (at_address or engine == "ray"):
+        raise ConfigError("--space goes with a model's folder and --engine local")
     if engine == "ray":
         from labelspace.finetune.predict_ray import RayClassifier
 
@@ -95,7 +105,8 @@ def command(
 
         classifier = VLLMClassifier(model, export=exported)
     else:
-        classifier = load_classifier(model, embedder=embedder, cached=cache)
+        head = load_classifier(model, embedder=embedder, cached=cache)
+        classifier = head if space is None else head.with_space(load_space(space))
     counts = write_predictions(out, classifier, records, title="predicting", total=total)
     code = say_what_was_made(out, counts)
     if counts["ok"] and out != "-":

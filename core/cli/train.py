@@ -44,18 +44,18 @@ SHOWN = ("accuracy", "subset_accuracy", "macro_f1", "micro_f1")
 @click.option("--out", required=True, metavar="MODEL_DIR", help="Folder of the model.")
 @click.option(
     "--head",
-    type=click.Choice([*EMBEDDED, "ls", "ls-token", "ptec"]),
+    type=click.Choice([*EMBEDDED, "ls", "ls-descriptions", "ls-token", "ptec"]),
     default="linear",
     show_default=True,
     help="Over embeddings: linear, mlp of two layers, lightgbm, knn. Of a language model: ls for texts, ls-token for "
-    "words, ptec for a soft prompt.",
+    "words, ptec for a soft prompt, ls-descriptions to read what labels mean, so that new ones need no training.",
 )
-@click.option("--base", metavar="MODEL", help="Folder or Hub name of the language model; for ls, ls-token and ptec.")
+@click.option("--base", metavar="MODEL", help="Folder or Hub name of the language model; for heads of one.")
 @click.option(
     "--settings",
     metavar="FILE",
     help="YAML file with settings of the head; or the name of a shipped one: ls-llama, ls-unllama, ls-encoder, "
-    "ls-frozen, ls-token, ptec.",
+    "ls-frozen, ls-descriptions, ls-token, ptec.",
 )
 @click.option(
     "--set",
@@ -143,7 +143,9 @@ def command(
 
         tuned = Head(head, base or "", settings, overrides, seed)
     elif base:
-        raise ConfigError(f"--base is for ls, ls-token and ptec; a {head} head reads what --embedder gives")
+        raise ConfigError(
+            f"--base is for heads of a language model, such as ls; a {head} head reads what --embedder gives"
+        )
     if head == "ls-token":
         records = read_records(data, text_column=text_column, label_column=label_column, id_column=id_column)
         train_tagger(list(records), tuned, out=out, source=data, share=dev_fraction, seed=seed, plan=plan)

@@ -129,7 +129,10 @@ def test_a_settings_file_and_what_lies_over_it(tmp_path: Path) -> None:
             ["--head", "ptec", "--base", "x", "--set", "training.epochs=-1"],
             "training.epochs: .*greater than or equal to 0",
         ),
-        (["--base", "x"], "--base is for ls, ls-token and ptec; a linear head reads what --embedder gives"),
+        (
+            ["--base", "x"],
+            "--base is for heads of a language model, such as ls; a linear head reads what --embedder gives",
+        ),
         (["--head", "ls-token", "--base", "x"], "no row has words and tags"),
     ],
 )
@@ -200,7 +203,7 @@ def test_shipped_settings_fit_their_heads_and_are_all_named_in_the_help() -> Non
     assert len(shipped_settings()) >= 6
     for name in shipped_settings():
         assert name in named
-        head = name if name in ("ls-token", "ptec") else "ls"
+        head = name if name in ("ls-descriptions", "ls-token", "ptec") else "ls"
         assert read_head_settings(head, name, [], seed=0)["training"].epochs > 0
     assert read_head_settings("ls", "ls-unllama", [], seed=0)["unmask_from"] == 0
     with pytest.raises(LabelspaceError, match="ls-nothing: no such config"):
