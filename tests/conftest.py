@@ -40,6 +40,21 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("LABELSPACE_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together what shares a costly fixture, and start what takes longest first: `make test` has several workers.
+
+    One worker has all tests of a real vLLM server, another all of Ray; otherwise a file stays with one worker.
+    """
+    heavy = ("vllm", "ray")
+
+    def group(item: pytest.Item) -> str:
+        return next((name for name in heavy if item.get_closest_marker(name)), str(item.path))
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+    items.sort(key=lambda item: group(item) not in heavy)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     """Where LABELSPACE_SKIPS=fail, as in continuous integration, a test that skips has failed."""
