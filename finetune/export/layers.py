@@ -51,7 +51,7 @@ def _attention(head: DescriptionHead, temperature: float) -> list[tuple[str, lis
     with torch.inference_mode():
         keys, values = _array(head.key(head.words)), _array(head.value(head.words))
     mask = np.where(head.mask.cpu().numpy(), 0.0, np.finfo(np.float32).min / 2).astype(np.float32)
-    scale, offset = float(head.log_scale.exp()) / temperature, float(head.offset) / temperature
+    scale, offset = float(head.log_scale.detach().exp()) / temperature, float(head.offset.detach()) / temperature
     numbers = np.array([head.sharpness, scale, offset], np.float32)
     return [("linear", [_array(head.query.weight)]), ("attend", [keys, values, mask, numbers])]
 
