@@ -32,8 +32,8 @@ class Desk(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 512
 
-    def __init__(self, cassette: Path) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, cassette: Path, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
         lines = cassette.read_text(encoding="utf-8").split("\n")
         self.replies = {entry["key"]: entry["reply"] for entry in map(json.loads, filter(None, lines))}
         self.answered: list[str] = []
@@ -84,8 +84,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serve(cassette: Path) -> Iterator[Desk]:
-    desk = Desk(cassette)
+def serve(cassette: Path, port: int = 0) -> Iterator[Desk]:
+    desk = Desk(cassette, port)
     thread = Thread(target=desk.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from labelspace.records import Prediction
 
 DRIFT_FOUND = 3
+CHECK = "check.jsonl"
 LEARNT_FROM = 20_000
 """Texts of each file that TF-IDF learns from, besides those that fit nowhere."""
 
@@ -27,6 +28,7 @@ label or the space's bucket for others. The reference should be rows that the cl
 \b
 FOLDER gets report.txt, report.json and new.jsonl: texts that fit nowhere, or about which the classifier is less
 sure than about nearly all of the reference, in clusters that have grown. `labelspace discover --update` takes it.
+With --checks it gets check.jsonl: rows to label anew, by a person or `labelspace label`, for --labels of the next call.
 
 \b
 Exit codes: 0, or 3 with --fail-on-drift where there is drift.
@@ -71,6 +73,14 @@ Example:
     metavar="SHARE",
     help="Look for new labels also among rows less sure than all but this share of the reference; 0 for no.",
 )
+@click.option(
+    "--checks",
+    "sampled",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Draw N rows with texts for spot checks into check.jsonl, without what was said of them; see --labels.",
+)
 @click.option("--fail-on-drift", is_flag=True, help="End with exit code 3 where there is drift.")
 @embedder_option
 @cache_option
@@ -85,6 +95,7 @@ def command(
     alpha: float,
     least_effect: float,
     unsure: float,
+    sampled: int,
     fail_on_drift: bool,
     embedder: str,
     cache: bool,
@@ -149,6 +160,13 @@ def command(
     except OSError as error:
         raise DataError(f"can't be written: {error.strerror}", path=str(out), advice="name another folder") from error
     write_rows(out / "new.jsonl", rows)
+    if sampled:
+        drawn = _draw(now, texts, sampled, seed)
+        write_rows(out / CHECK, drawn)
+        label = (
+            f"labelspace label {shlex.quote(str(out / CHECK))} --space {shlex.quote(named or 'SPACE')} --model MODEL"
+        )
+        said.append(f"{len(drawn):,} rows drawn for spot checks; a person labels them, or: {label} --out checks.jsonl")
     click.echo("\n".join(said))
     note(f"Written to {out}")
     return DRIFT_FOUND if fail_on_drift and found.drift else 0
@@ -160,6 +178,15 @@ def _read(path: str, space: Any) -> tuple[list[Prediction], list[str]]:
 
     given = list(read_predictions(path, space=space))
     return given, [record.text for record in read_records(path, needs_text=False)]
+
+
+def _draw(now: Sequence[Prediction], texts: Sequence[str], count: int, seed: int) -> list[dict[str, Any]]:
+    """Rows to be labelled by others, each as likely as any other, so that agreement on them is that on all."""
+    import numpy as np
+
+    with_text = [at for at, text in enumerate(texts) if text.strip()]
+    order = np.random.default_rng(seed).permutation(len(with_text))[:count]
+    return [{"id": now[with_text[at]].record_id, "text": texts[with_text[at]]} for at in sorted(order.tolist())]
 
 
 def _strange(

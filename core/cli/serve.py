@@ -62,6 +62,32 @@ Example:
 @click.option("--max-body", type=click.IntRange(min=1024), default=4 << 20, show_default=True, help="Bytes a request.")
 @click.option("--max-texts", type=click.IntRange(min=1), default=2048, show_default=True, help="Texts a request.")
 @click.option("--timeout", type=click.FloatRange(min=0.1), default=120.0, show_default=True, help="Seconds an answer.")
+@click.option(
+    "--cascade",
+    metavar="FILE",
+    help="What `labelspace cascade tune` wrote: where the head is not sure, --model is asked, or a person told.",
+)
+@click.option(
+    "--model",
+    "other",
+    metavar="MODEL",
+    help="With --cascade: what is asked, http://host/v1#name or provider:name; the head answers where it does not.",
+)
+@click.option("--budget", metavar="BUDGET", help="With --model: the most it may cost: '1000 calls', '5 USD'.")
+@click.option("--per-minute", type=click.IntRange(min=0), metavar="N", help="With --model: most texts asked about.")
+@click.option(
+    "--journal", metavar="FILE", help="With --model: SQLite file that keeps replies and what is spent over restarts."
+)
+@click.option("--log", metavar="FILE", help="Write answers to FILE, a .jsonl; `labelspace monitor` reads it.")
+@click.option("--log-share", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="Share that is written.")
+@click.option("--log-texts", is_flag=True, help="Write the texts too.")
+@click.option(
+    "--log-size",
+    type=click.IntRange(min=1024),
+    default=256 << 20,
+    show_default=True,
+    help="Bytes kept: a file that has half of them becomes NAME.1.jsonl.",
+)
 @click.option("--vllm-argument", "more", multiple=True, metavar="ARG", help="Handed to vllm serve; may be given again.")
 @click.option("--check", is_flag=True, help="Start, ask itself one text, and end.")
 def command(
@@ -79,6 +105,15 @@ def command(
     max_body: int,
     max_texts: int,
     timeout: float,
+    cascade: str | None,
+    other: str | None,
+    budget: str | None,
+    per_minute: int | None,
+    journal: str | None,
+    log: str | None,
+    log_share: float,
+    log_texts: bool,
+    log_size: int,
     more: tuple[str, ...],
     check: bool,
 ) -> None:
@@ -92,8 +127,22 @@ def command(
         raise ConfigError("--adapter, --heads and --vllm-argument are for --engine vllm")
     if check and heads:
         raise ConfigError("--check asks one text, and --heads starts without a head")
+    if cascade is None and (other or budget or per_minute is not None or journal):
+        raise ConfigError("--model, --budget, --per-minute and --journal belong to --cascade")
+    if other is None and (budget or per_minute is not None or journal):
+        raise ConfigError("--budget, --per-minute and --journal are for the --model that is asked")
+    if log is None and (log_share != 1 or log_texts):
+        raise ConfigError("--log-share and --log-texts say what goes to --log, which is not given")
     limits = Limits(body=max_body, texts=max_texts, answer_seconds=timeout)
     listening: dict[str, Any] = {"host": host, "port": port, "key": api_key or None, "limits": limits, "check": check}
+    if log is not None:
+        from labelspace.serve.log import AnswerLog
+
+        listening["log"] = AnswerLog(log, share=log_share, texts=log_texts, size=log_size)
+    if cascade is not None:
+        from labelspace.cli.serve_cascade import Cascading
+
+        listening["cascade"] = Cascading(cascade, other, budget, per_minute, journal)
     if engine == "vllm":
         from labelspace.cli.serve_vllm import serve_vllm
 

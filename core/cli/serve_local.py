@@ -16,11 +16,13 @@ from labelspace.progress import note
 if TYPE_CHECKING:
     import uvicorn
 
+    from labelspace.cli.serve_cascade import Cascading
     from labelspace.embed import Embedder
     from labelspace.finetune.classifier import HeadClassifier
     from labelspace.finetune.serving import Runtime
     from labelspace.serve.counts import Counts
     from labelspace.serve.guard import Limits
+    from labelspace.serve.log import AnswerLog
     from labelspace.serve.models import Models
     from labelspace.serve.served import Served
 
@@ -29,9 +31,16 @@ ASKED = "Where is my parcel?"
 
 
 def serve_local(
-    folder: str, *, embedder: str | Embedder | None, batch_size: int | None, runtime: Runtime = "auto", **listening: Any
+    folder: str,
+    *,
+    embedder: str | Embedder | None,
+    batch_size: int | None,
+    runtime: Runtime = "auto",
+    cascade: Cascading | None = None,
+    **listening: Any,
 ) -> None:
     """Load the model and listen until stopped."""
+    from labelspace.cli.serve_cascade import cascading
     from labelspace.finetune.serving import make_ready
     from labelspace.serve.batching import Batcher
     from labelspace.serve.counts import Counts
@@ -50,7 +59,8 @@ def serve_local(
             threads=ready.threads,
             ran=counts.ran,
         )
-        listen(Models([Model(served, backend)]), counts=counts, **listening)
+        with cascading(cascade, served, counts, listening["limits"]) as completed:
+            listen(Models([Model(served, backend, completed)]), counts=counts, **listening)
 
 
 def describe(classifier: HeadClassifier, name: str) -> Served:
@@ -76,13 +86,14 @@ def listen(
     key: str | None,
     limits: Limits,
     check: bool,
+    log: AnswerLog | None = None,
     well: Callable[[], Awaitable[bool]] | None = None,
 ) -> None:
     """Serve until stopped; with `check`, ask one text and stop."""
     from labelspace.serve.app import make_app
     from labelspace.serve.run import bind, make_server
 
-    app = make_app(models, counts=counts, limits=limits, key=key, check=well)
+    app = make_app(models, counts=counts, limits=limits, key=key, check=well, log=log)
     server, socket = make_server(app, limits), bind(host, port)
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{socket.getsockname()[1]}"
@@ -104,7 +115,8 @@ def _ask_and_stop(server: uvicorn.Server, address: str, key: str | None, failed:
     try:
         with urllib.request.urlopen(urllib.request.Request(f"{address}/classify", body, headers), timeout=60) as reply:
             answer = json.load(reply)["data"][0]
-        note(f"asked {ASKED!r}: {', '.join(answer['labels'])}, confidence {answer['confidence']:.3f}")
+        sure = "" if answer["confidence"] is None else f", confidence {answer['confidence']:.3f}"
+        note(f"asked {ASKED!r}: {', '.join(answer['labels'])}{sure}")
     except (OSError, ValueError, KeyError) as error:
         failed.append(str(error))
     finally:

@@ -14,6 +14,7 @@ from labelspace.errors import ConfigError
 from labelspace.progress import note
 
 if TYPE_CHECKING:
+    from labelspace.cli.serve_cascade import Cascading
     from labelspace.serve.served import Served
 
 _RANK, _LABELS, _AT_ONCE, _HELD = 16, 512, 4, 64
@@ -60,8 +61,15 @@ def _exported(model: Path, base: str | None) -> Iterator[Path]:
 
 
 def _serve_export(
-    path: Path, adapters: Sequence[str], heads: str | None, more: Sequence[str], **listening: Any
+    path: Path,
+    adapters: Sequence[str],
+    heads: str | None,
+    more: Sequence[str],
+    *,
+    cascade: Cascading | None = None,
+    **listening: Any,
 ) -> None:
+    from labelspace.cli.serve_cascade import cascading
     from labelspace.cli.serve_local import listen
     from labelspace.serve.counts import Counts
     from labelspace.serve.models import Model, Models, VLLMBase
@@ -75,6 +83,8 @@ def _serve_export(
             f"{path}: gives tags to words, and /classify labels to texts; start vllm serve by hand with the flags in "
             "its README.md, and ask it with labelspace.finetune.served_tagger"
         )
+    if cascade is not None and (adapters or heads):
+        raise ConfigError("a cascade is tuned for one head; serve that alone, without --adapter and --heads")
     known = [Served.load(one) for one in adapters]
     if len({one.model for one in known}) < len(known):
         raise ConfigError("two adapters have the same name, by which requests choose; name their folders differently")
@@ -97,7 +107,10 @@ def _serve_export(
             make=make,
         )
         counts = Counts(sorted({name for one in started for name in one.served.names}))
-        listen(models, counts=counts, well=ClassifyModel(address, first).well, **listening)
+        with cascading(cascade, base, counts, listening["limits"]) as completed:
+            if completed is not None:
+                started[0].cascade = completed
+            listen(models, counts=counts, well=ClassifyModel(address, first).well, **listening)
 
 
 def _adapter_flags(adapters: Sequence[str], heads: str | None, known: Sequence[Served]) -> list[str]:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
 import orjson
 
@@ -68,17 +67,18 @@ def read_answers(texts: Sequence[str], rows: Any, served: Served) -> list[Answer
     return found
 
 
-def write_reply(model: str, answers: Sequence[Answer], space: bytes) -> bytes:
+def write_reply(name: str, model: str, answers: Sequence[Answer], space: bytes) -> bytes:
     """The body of a reply.
 
     Args:
-        model: Its name.
+        name: Its id.
+        model: Name of the model.
         answers: In the order of the texts.
         space: What the answers mean, as JSON.
     """
     return orjson.dumps(
         {
-            "id": f"classify-{uuid4().hex}",
+            "id": name,
             "object": "list",
             "created": int(time.time()),
             "model": model,

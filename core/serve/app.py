@@ -13,6 +13,7 @@ from labelspace.serve.classify import PATH, Classify
 from labelspace.serve.counts import Counts
 from labelspace.serve.forms import PROBLEMS, ClassifyReply, ClassifyRequest
 from labelspace.serve.guard import App, Guard, Limits, Receive, Send, problem
+from labelspace.serve.log import AnswerLog
 from labelspace.serve.models import Models, Refusal
 from labelspace.serve.page import PAGE
 
@@ -31,6 +32,7 @@ def make_app(
     limits: Limits | None = None,
     key: str | None = None,
     check: Callable[[], Awaitable[bool]] | None = None,
+    log: AnswerLog | None = None,
 ) -> App:
     """Make the ASGI application.
 
@@ -40,6 +42,7 @@ def make_app(
         limits: Bounds on requests.
         key: See `Guard`.
         check: Whether what stands behind is well, for `/health`.
+        log: Where answers are written.
     """
     bounds = limits or Limits()
 
@@ -47,6 +50,8 @@ def make_app(
     async def life(_app: Any) -> AsyncIterator[None]:
         yield
         await models.close()
+        if log is not None:
+            log.close()
 
     app = FastAPI(
         title="labelspace", version="1", lifespan=life, docs_url=None, redoc_url=None,
@@ -128,7 +133,7 @@ def make_app(
         # Starlette raises it again afterwards, so that it is in the log.
         return answer(problem(500, "the server failed at this request"), 500)
 
-    direct = Classify(models, counts=counts, limits=bounds)
+    direct = Classify(models, counts=counts, limits=bounds, log=log)
 
     async def route(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         is_direct = scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from pydantic import ValidationError
 
@@ -19,6 +20,7 @@ from labelspace.serve.models import Model, Models, Refusal
 if TYPE_CHECKING:
     from labelspace.serve.answers import Answer
     from labelspace.serve.counts import Counts
+    from labelspace.serve.log import AnswerLog
 
 PATH = "/classify"
 
@@ -26,9 +28,9 @@ PATH = "/classify"
 class Classify:
     """An ASGI application for this one page; the whole body is in the first message, as `Guard` hands it on."""
 
-    def __init__(self, models: Models, *, counts: Counts, limits: Limits) -> None:
+    def __init__(self, models: Models, *, counts: Counts, limits: Limits, log: AnswerLog | None) -> None:
         """Take what answers, and the bounds."""
-        self._models, self._counts, self._limits = models, counts, limits
+        self._models, self._counts, self._limits, self._log = models, counts, limits, log
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer."""
@@ -61,7 +63,10 @@ class Classify:
         answers = await self._ask(model, texts)
         for one in answers:
             self._counts.answer(one)
-        return write_reply(model.served.model, answers, model.space)
+        name = f"classify-{uuid4().hex}"
+        if self._log is not None:
+            self._log.write(name, texts, answers, model.served)
+        return write_reply(name, model.served.model, answers, model.space)
 
     async def _ask(self, model: Model, texts: list[str]) -> list[Answer]:
         wanted = [text for text in texts if text.strip()]
@@ -69,7 +74,10 @@ class Classify:
         try:
             async with within(seconds):
                 rows = await model.probabilities(wanted) if wanted else ()
-                return read_answers(texts, rows, model.served)
+                answers = read_answers(texts, rows, model.served)
+                if model.cascade is not None:
+                    await model.cascade.complete(texts, answers)
+                return answers
         except asyncio.TimeoutError:
             raise Refusal(504, f"there was no answer within {seconds:g} s") from None
         except Overloaded as error:

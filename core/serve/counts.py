@@ -36,6 +36,13 @@ class Counts:
         self._batch = Histogram(
             "labelspace_batch_texts", "Texts in one run of the model", registry=made, buckets=_TEXTS
         )
+        self._cascade = Counter(
+            "labelspace_cascade",
+            "Texts by who answered: the head, the model that is asked where it is not sure, or the head although it is "
+            "not sure, for a person or as the model did not answer",
+            ["by"],
+            registry=made,
+        )
         self.waiting = Gauge("labelspace_waiting_texts", "Texts that wait for the model", registry=made)
         self._of_label = {label: self._labels.labels(label) for label in labels}
         self._of_request: dict[tuple[str, int], Any] = {}  # looking a counter up takes longer than counting
@@ -59,6 +66,10 @@ class Counts:
             self._none.labels(made.reason or "fits nowhere").inc()
         if made.confidence is not None:
             self._sure.observe(made.confidence)
+
+    def cascade(self, by: str) -> None:
+        """Count a text of a cascade: head, model, person, or not answered."""
+        self._cascade.labels(by).inc()
 
     def ran(self, texts: int) -> None:
         """Count a run of the model."""

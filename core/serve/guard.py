@@ -7,17 +7,16 @@ import hmac
 import sys
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 if sys.version_info >= (3, 11):
-    within = asyncio.timeout
+    from asyncio import timeout
 else:
     from async_timeout import timeout  # type: ignore[import-not-found,unused-ignore]  # aiohttp brings it there
-
-    within = timeout
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -50,6 +49,12 @@ class Limits:
     """At a time."""
     grace_seconds: float = 120.0
     """For what was accepted when the server is asked to stop."""
+
+
+def within(seconds: float) -> AbstractAsyncContextManager[Any]:
+    """A block that raises asyncio.TimeoutError where it takes longer."""
+    made: AbstractAsyncContextManager[Any] = timeout(seconds)
+    return made
 
 
 class Guard:

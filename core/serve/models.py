@@ -12,6 +12,7 @@ import orjson
 
 from labelspace.errors import DataError
 from labelspace.serve.batching import Backend, Probabilities
+from labelspace.serve.cascade import Cascade
 from labelspace.serve.forms import SpaceOfAnswer
 from labelspace.serve.served import Served
 
@@ -32,9 +33,9 @@ class Refusal(Exception):
 class Model:
     """One classifier."""
 
-    def __init__(self, served: Served, backend: Backend) -> None:
-        """Join what is said of it and what answers."""
-        self.served, self.backend = served, backend
+    def __init__(self, served: Served, backend: Backend, cascade: Cascade | None = None) -> None:
+        """Join what is said of it, what answers, and what completes its answers."""
+        self.served, self.backend, self.cascade = served, backend, cascade
         self.asked = 0
         """Requests that are not answered yet."""
         thresholds = None if served.thresholds is None else list(served.thresholds)
@@ -158,6 +159,8 @@ class Models:
         """Let all go."""
         for one in [*self._models.values(), *self._gone]:
             await one.backend.close()
+            if one.cascade is not None:
+                await one.cascade.close()
 
 
 class VLLMBase:

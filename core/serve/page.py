@@ -34,7 +34,9 @@ at("ask").onsubmit = async event => {
     const found = await reply.json();
     at("reply").textContent = reply.ok
       ? found.data.map((one, i) => input[i] + "\\n  " + (one.labels.join(", ") || "(none)") + "  " +
-          one.confidence.toFixed(3)).join("\\n")
+          (one.confidence === null ? "" : one.confidence.toFixed(3)) +
+          (one.answered_by === "head" ? "" : "  by " + one.answered_by) +
+          (one.review === null ? "" : "  for a person: " + one.review)).join("\\n")
       : found.error.message;
   } catch (error) { at("reply").textContent = String(error); }
 };

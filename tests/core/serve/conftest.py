@@ -15,8 +15,10 @@ from labelspace.finetune.classifier import HeadClassifier
 from labelspace.finetune.linear import LinearHead
 from labelspace.serve.app import make_app
 from labelspace.serve.batching import Batcher
+from labelspace.serve.cascade import Cascade
 from labelspace.serve.counts import Counts
 from labelspace.serve.guard import Limits
+from labelspace.serve.log import AnswerLog
 from labelspace.serve.models import Model, Models
 from labelspace.serve.run import bind, make_server
 from labelspace.serve.served import Served
@@ -68,12 +70,15 @@ def start(classifier: HeadClassifier) -> Start:
         key: str | None = None,
         predict: Callable[..., Any] | None = None,
         port: int = 0,
+        cascade: Callable[[Counts], Cascade] | None = None,
+        log: AnswerLog | None = None,
         **batcher: Any,
     ) -> Iterator[Running]:
         served, bounds = served_of(classifier), limits or Limits()
         counts = Counts(served.names)
         backend = Batcher(predict or classifier.head.predict_proba, ran=counts.ran, **batcher)
-        app = make_app(Models([Model(served, backend)]), counts=counts, limits=bounds, key=key)
+        model = Model(served, backend, None if cascade is None else cascade(counts))
+        app = make_app(Models([model]), counts=counts, limits=bounds, key=key, log=log)
         running = Running(app, bounds, port)
         try:
             yield running

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -62,22 +61,6 @@ def test_a_text_that_is_refused_fails_alone(server: Any) -> None:
     found = list(VLLMClassifier(server.address, batch_size=4).predict(["a", "b" * 21_000, "c", "", "d"]))
     assert [one.status for one in found] == ["ok", "failed", "ok", "abstained", "ok"]
     assert "more than 20,000 characters" in str(found[1].reason)
-
-
-def test_no_request_is_lost_in_a_rolling_restart(start: Any, classifier: HeadClassifier) -> None:
-    wanted = list(classifier.predict(TEXTS * 20))
-    with start() as first:
-        port = first.port
-        client = VLLMClassifier(first.address, batch_size=4, concurrency=4)
-        predictions = client.predict(TEXTS * 20)
-        found = [next(predictions) for _ in range(100)]
-    with start(port=port) as second:
-        found += [next(predictions) for _ in range(1000)]
-        assert second.port == port
-    time.sleep(0.2)  # nobody is there
-    with start(port=port):
-        found += predictions
-    assert same(found, wanted)
 
 
 def test_on_the_command_line(server: Any, tmp_path: Path, classifier: HeadClassifier) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import socket
 import threading
 import time
@@ -12,25 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from asking import call, counted
 
 from labelspace.finetune.classifier import HeadClassifier
 from labelspace.serve.guard import Limits
 
 TEXTS = ["Where is my parcel?", "I was charged twice", "", "  ", "日本語", "<b>&\x00", "the pump does not work " * 40]
-
-
-def call(port: int, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, dict[str, str], Any]:
-    """One request; a body that is not bytes is sent as JSON."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    try:
-        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        connection.request(method, path, data, {"Content-Type": "application/json", **headers})
-        reply = connection.getresponse()
-        content = reply.read()
-        is_json = (reply.headers.get("content-type") or "").startswith("application/json")
-        return reply.status, dict(reply.headers), json.loads(content) if is_json else content.decode()
-    finally:
-        connection.close()
 
 
 def test_the_answers_are_those_of_the_classifier(server: Any, classifier: HeadClassifier) -> None:
@@ -122,11 +107,6 @@ def test_the_space_the_health_the_counts_and_the_page(server: Any, classifier: H
     status, headers, page = call(server.port, "GET", "/docs")
     assert status == 200 and headers["content-type"].startswith("text/html") and "//" not in page.replace("://", "")
     assert set(call(server.port, "GET", "/openapi.json")[2]["paths"]) >= {"/classify", "/labelspace", "/health"}
-
-
-def counted(port: int) -> dict[str, float]:
-    lines = call(port, "GET", "/metrics")[2].splitlines()
-    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
 
 
 def test_a_key(start: Any) -> None:
