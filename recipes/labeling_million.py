@@ -18,8 +18,6 @@ from __future__ import annotations
 import contextlib
 import json
 import multiprocessing
-import resource
-import sys
 import tempfile
 import time
 from multiprocessing.connection import Connection
@@ -29,6 +27,7 @@ import click
 
 from labelspace.config import Config
 from labelspace.data import write_rows
+from labelspace.recipes._memory import peak_megabytes
 from labelspace.recipes.labeling_throughput import LABELS, serve
 from labelspace.space import LabelSpace
 
@@ -124,15 +123,6 @@ def command(arguments: list[str], done: Connection) -> None:
     with contextlib.suppress(SystemExit):
         run_command(arguments)
     done.send((time.perf_counter() - start, peak_megabytes()))
-
-
-def peak_megabytes() -> float:
-    """Highest memory of this process."""
-    status = Path("/proc/self/status")
-    if status.exists():  # what getrusage says on Linux begins with the memory of the process that started this one
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1e3
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 def tell(what: str, rows: int, run: dict[str, float]) -> None:
