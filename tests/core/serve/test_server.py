@@ -145,6 +145,16 @@ def test_a_head_that_comes_slowly_is_cut_off(server: Any) -> None:
     assert converse(server.port) == b""  # says nothing at all
 
 
+@pytest.mark.parametrize(
+    "part", [b"X-A: " + b"a" * 100_000 + b"\r\n", b"a" * 100_000], ids=["many headers", "one header"]
+)
+def test_a_head_that_never_ends_is_cut_off(server: Any, part: bytes) -> None:
+    assert converse(server.port, b"POST /classify HTTP/1.1\r\nX-B: b", *[part] * 50) == b""
+    chunked = b"POST /classify HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+    assert not converse(server.port, chunked + b"X-B: b", *[part] * 50).startswith(b"HTTP/1.1 200")
+    assert call(server.port, "POST", "/classify", {"input": "a"})[0] == 200
+
+
 def test_a_body_that_comes_slowly_is_refused(server: Any) -> None:
     head = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n"
     found = converse(server.port, head, *[b"{"] * 12, pause=0.1)
