@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labelspace.agents.taxonomy_changes import Changes
 from labelspace.agents.taxonomy_choose import choose
@@ -31,6 +31,9 @@ from labelspace.llm import ChatModel, Engine, run
 from labelspace.progress import Progress, note
 from labelspace.records import Record, as_records
 from labelspace.space import LabelSpace
+
+if TYPE_CHECKING:
+    from labelspace.embed import Embedder
 
 FEWEST_DOCUMENTS = 3
 _FITTED = 10_000
@@ -135,13 +138,26 @@ def _documents(texts: Iterable[str | Record], settings: TaxonomySettings) -> lis
     random.Random(settings.seed).shuffle(documents)
     if len(documents) <= settings.max_documents:
         return documents
-    from labelspace.agents.taxonomy_sample import diverse_sample
-    from labelspace.embed import fit_embedder, load_embedder
+    from labelspace.agents.rare_sample import rare_sample
 
-    embedder = fit_embedder(load_embedder(settings.embedder), documents[:_FITTED])
-    drawn = diverse_sample(embedder.embed(documents), settings.max_documents, seed=settings.seed)
+    vectors = sampling_embedder(settings.embedder, documents).embed(documents)
+    drawn = rare_sample(vectors, settings.max_documents, seed=settings.seed)
     note(f"the taxonomy is made from {settings.max_documents:,} of {len(documents):,} texts, drawn for variety")
     return [documents[place] for place in drawn]
+
+
+def sampling_embedder(spec: str, documents: Sequence[str]) -> Embedder:
+    """What documents are compared by where a sample is drawn: TF-IDF in random directions, or as `load_embedder` says.
+
+    Args:
+        spec: As for `load_embedder`.
+        documents: In random order; TF-IDF learns from the first.
+    """
+    from labelspace.embed import fit_embedder, load_embedder
+    from labelspace.embed.tfidf import TfidfEmbedder
+
+    embedder = TfidfEmbedder(directions="random") if spec == "tfidf" else load_embedder(spec)
+    return fit_embedder(embedder, documents[:_FITTED])
 
 
 def _split(count: int, settings: TaxonomySettings) -> tuple[list[int], list[int]]:

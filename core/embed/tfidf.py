@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -33,16 +33,21 @@ class TfidfEmbedder:
 
     name = "tfidf"
 
-    def __init__(self, *, dimensions: int = 256, seed: int = 0) -> None:
+    def __init__(
+        self, *, dimensions: int = 256, seed: int = 0, directions: Literal["variance", "random"] = "variance"
+    ) -> None:
         """Set the size of the vectors.
 
         Args:
             dimensions: At most so many; fewer where there are few texts (a fifth of their number,
                 but at least 32), since the rest would be noise.
-            seed: Of the randomised SVD.
+            seed: Of the randomised SVD, or of the random directions.
+            directions: Those of most variance (SVD), or "random" ones (Achlioptas 2003): these keep what is rare,
+                and by which rare topics are told, where those of most variance leave it out.
         """
         self.dimensions = dimensions
         self.seed = seed
+        self.directions = directions
         self.terms: dict[str, list[str]] = {}
         self._idf: npt.NDArray[np.float32] = np.zeros(0, np.float32)
         self._components: npt.NDArray[np.float32] = np.zeros((0, 0), np.float32)
@@ -82,6 +87,10 @@ class TfidfEmbedder:
         frequency = np.bincount(counts.indices, minlength=counts.shape[1])
         self._idf = (np.log((1 + len(known)) / (1 + frequency)) + 1).astype(np.float32)
         weighted = self._weigh(counts)
+        if self.directions == "random":
+            signs = np.random.default_rng(self.seed).integers(0, 2, (self.dimensions, weighted.shape[1]), dtype=np.int8)
+            self._components = 2 * signs.astype(np.float32) - 1
+            return self
         width = max(1, min(self.dimensions, max(32, len(known) // 5), *weighted.shape))
         components = randomized_svd(weighted, width, n_iter=5, random_state=self.seed)[2]
         # Saved as half precision; rounded at once, so that a loaded embedder gives the very same vectors.
