@@ -65,14 +65,13 @@ def expected(model: FineTuned, texts: Sequence[str]) -> Rows:
 
 def found(folder: Path, served: Served, pooling: Pooling, texts: Sequence[str], *, adapter: Path | None = None) -> Rows:
     """Logits by transformers, and peft for an adapter, from the exported folder."""
+    from transformers import AutoTokenizer
+
     whole, stack = _loaded(folder, outer=served.has_outer_head)
     if adapter is not None:
         whole = _adapted(whole, adapter, len(served.names))
-    bias = _bias(adapter or folder)
-    tokens = Path(adapter if adapter is not None and served.sends_ids else folder)
-    from transformers import AutoTokenizer
-
-    tokenizer, rows = AutoTokenizer.from_pretrained(str(tokens)), []
+    bias, rows = _bias(adapter or folder), []
+    tokenizer = AutoTokenizer.from_pretrained(str(adapter if adapter and served.sends_ids else folder))
     for text in texts:
         ids = tokenizer(text, truncation=True, max_length=served.truncate)["input_ids"]
         if not text:

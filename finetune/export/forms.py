@@ -17,7 +17,10 @@ from labelspace.serve.served import Asks
 POOLINGS = {"last": "LAST", "mean": "MEAN", "first": "CLS"}
 """Ours to vLLM's own."""
 ENCODERS = ("bert", "modernbert", "roberta", "xlm-roberta")
-"""Types of encoders that vLLM 0.32 gives the same hidden states of as transformers does."""
+"""Types of encoders that vLLM 0.32 gives the same hidden states of as transformers does.
+
+RoBERTa's kin with one exception: transformers does not count positions of a padding token that a text spells out.
+"""
 _PER_TOKEN: dict[Pooling, Pooled] = {"max": "max", "max-hidden": "max-hidden"}
 _OTHER = "serve it with: labelspace serve MODEL_DIR --engine local"
 

@@ -15,7 +15,7 @@ import torch
 
 from labelspace.errors import ConfigError
 from labelspace.finetune.export.check import quiet
-from labelspace.finetune.export.forms import POOLINGS, form_of, longest, tokens_of_nothing
+from labelspace.finetune.export.forms import POOLINGS, Form, form_of, longest, tokens_of_nothing
 from labelspace.finetune.export.layers import outer_head_of, scaled_linear
 from labelspace.finetune.export.plugin import SETTINGS, architecture
 from labelspace.finetune.export.tokens import with_prompt
@@ -67,17 +67,13 @@ def write_merged(model: FineTuned, space: LabelSpace, folder: Path) -> Served:
     with quiet():
         whole.save_pretrained(str(folder))
     with_prompt(model.tokenizer, first, rows).save_pretrained(str(folder))
-    pooling = getattr(model, "pooling", "last")
     if form.plugin:
-        wanted = {"max_pooled": pooling == "max" and not outer, "unmask_from": form.unmask_from}
+        wanted = {
+            "max_pooled": getattr(model, "pooling", "last") == "max" and not outer,
+            "unmask_from": form.unmask_from,
+        }
         kind = str(stack.config.get_text_config().model_type)
         _rewrite(folder / "config.json", architectures=[architecture(kind, embeds=outer)], **{SETTINGS: wanted})
-    pooler: dict[str, str] = {} if form.asks == "classify" else {"task": form.asks}
-    if form.asks in ("classify", "embed") and (pooling != "last" or not trained.backbone.is_causal):
-        # Under max the plugin pools; vLLM is told MEAN so that it gives it whole texts.
-        pooler["seq_pooling_type"] = POOLINGS.get(pooling, "MEAN")
-    flags = ["--runner", "pooling", "--dtype", str(dtype).removeprefix("torch."), "--max-model-len"]
-    flags += [str(longest(model)), *(["--pooler-config", json.dumps(pooler)] if pooler else [])]
     served = Served(
         model=folder.name,
         head=model.kind,
@@ -91,10 +87,21 @@ def write_merged(model: FineTuned, space: LabelSpace, folder: Path) -> Served:
         empty=(*range(first, first + rows), *tokens_of_nothing(model)),
         logits=outer,
         decoding=getattr(model, "decoding", None),
-        flags=tuple(flags),
+        flags=_flags(model, form, str(dtype).removeprefix("torch.")),
     )
     served.save(folder)
     return served
+
+
+def _flags(model: FineTuned, form: Form, dtype: str) -> tuple[str, ...]:
+    """Arguments of `vllm serve`."""
+    pooling = getattr(model, "pooling", "last")
+    pooler: dict[str, str] = {} if form.asks == "classify" else {"task": form.asks}
+    if form.asks in ("classify", "embed") and (pooling != "last" or not model._trained().backbone.is_causal):
+        # Under max the plugin pools; vLLM is told MEAN so that it gives it whole texts.
+        pooler["seq_pooling_type"] = POOLINGS.get(pooling, "MEAN")
+    flags = ("--runner", "pooling", "--dtype", dtype, "--max-model-len", str(longest(model)))
+    return (*flags, "--pooler-config", json.dumps(pooler)) if pooler else flags
 
 
 def _classifier(model: FineTuned, stack: Any, *, several: bool) -> Any:
