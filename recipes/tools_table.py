@@ -41,28 +41,28 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 import numpy as np
 
+from labelspace.agents.tools.clauses import Clauses
 from labelspace.agents.tools.compose import compose
 from labelspace.agents.tools.fusion import Fusion
 from labelspace.agents.tools.linear import LinearMLC
-from labelspace.agents.tools.measures import MEASURES
 from labelspace.agents.tools.neighbours import Nearest
 from labelspace.agents.tools.refine import Refined
-from labelspace.agents.tools.retriever import LastSeen, Retriever, Scored, top_columns
+from labelspace.agents.tools.retriever import LastSeen, Retriever, Scored
 from labelspace.agents.tools.tool2vec import Tool2Vec
 from labelspace.agents.tools.toolset import ToolSet
 from labelspace.agents.tools.train import make_stage, split_usages
-from labelspace.agents.tools.usage import Usage, read_usages
+from labelspace.agents.tools.usage import read_usages
 from labelspace.config import Config, to_yaml
 from labelspace.embed import cache_folder, load_embedder
 from labelspace.embed.cache import CachedEmbedder
 from labelspace.progress import note
-from labelspace.recipes._tools_trained import Head, refiner, taught, tuned, unseen_scores
+from labelspace.recipes._tools_pairs import pairs
+from labelspace.recipes._tools_rows import Head, Rows, measures_of, table
 
 ALONE = (
     "bm25", "bm25-usage", "descriptions", "tool2vec", "tool2vec-dot",
@@ -72,8 +72,8 @@ FUSED = ("nearest", "wording", "mlc")
 """Stages of the fusions, beside the linear layer over composed queries and the tuned encoder."""
 OTHERS = ("bm25", "bm25-usage", "descriptions", "tool2vec")
 """What is fused beside these where descriptions say much."""
-Rows = dict[str, list[dict[str, float]]]
-"""By retriever, the measures of each seed: `test recall@1` and the like."""
+COPIES = 4
+"""Times that the linear layer sees each written request: there are few."""
 
 
 class ToolsTableConfig(Config):
@@ -99,8 +99,14 @@ class ToolsTableConfig(Config):
     Tool2Vec is the mean of; None takes all, 0 leaves both out. On a CPU all of MetaTool's take hours."""
     candidates: int = 16
     """Tools that the refiner looks at."""
-    layers: int | None = 3
+    layers: int | None = 2
     """Layers of the encoder that the refiner starts from."""
+    replies: Path | None = Path("tests/cassettes/tools_metatool.jsonl")
+    """Recorded replies of a model that wrote requests for two of the tools each (`_tools_pairs`); None does without."""
+    company: Path = Path("tests/cassettes/tools_metatool.company.json")
+    """For each tool the numbers of those that it may be shown with."""
+    model: str | None = None
+    """A model that writes them anew; None replays `replies`."""
     ks: tuple[int, ...] = (1, 3, 5)
     """Tools shown to the agent."""
     out: Path = Path("runs/tools_table")
@@ -109,6 +115,8 @@ class ToolsTableConfig(Config):
 
 def main(config: ToolsTableConfig) -> Rows:
     """Train, weigh, measure, print."""
+    from labelspace.finetune.tools_tuned import tuned_mlc, tuned_refiner, tuned_triplets, unseen_scores
+
     tools = ToolSet.load(config.data / "tools.jsonl.gz")
     train = read_usages(config.data / "train.jsonl.gz", tools.space)
     if config.dev is None:
@@ -116,7 +124,8 @@ def main(config: ToolsTableConfig) -> Rows:
     else:
         dev = read_usages(config.data / f"{config.dev}.jsonl.gz", tools.space)
     tests = {name: read_usages(config.data / f"{name}.jsonl.gz", tools.space) for name in config.tests}
-    sets = {"dev": dev, "dev, joined": compose(dev, share=1.0, seed=1), **tests}
+    taught_pairs, held_pairs = pairs(tools, config.replies, config.company, model=config.model)
+    sets = {"dev": dev, **({"written pairs": held_pairs} if held_pairs else {}), **tests}
     embedder = LastSeen(load_embedder(config.embedder, cache=cache_folder()))
     embedder.embed([usage.query for part in (train, *sets.values()) for usage in part])  # together: into the cache
     config.out.mkdir(parents=True, exist_ok=True)
@@ -130,42 +139,63 @@ def main(config: ToolsTableConfig) -> Rows:
     def measure(name: str, retriever: Retriever) -> None:
         note(f"measuring {name}")
         found = scored[name] = {part: retriever.scores([u.query for u in usages]) for part, usages in sets.items()}
-        rows.setdefault(name, []).append(_measures(found, sets, tools.names, config.ks))
+        rows.setdefault(name, []).append(measures_of(found, sets, tools.names, config.ks))
 
     for name in ALONE:
         stages[name] = make_stage(name, tools, train, embedder)
         measure(name, stages[name])
 
-    # 2. The linear layer again, over single and joined queries.
+    # 2. The linear layer again, over single and joined queries, and over written ones for two tools each.
     joined = [*train, *compose(train, share=1.0)[: int(config.composed * len(train))]] if config.composed else train
     stages["mlc"] = LinearMLC.of(tools, joined, embedder)
     if config.composed:
         measure("mlc, joined queries too", stages["mlc"])
 
-    # 3. A fusion of frozen stages; weights are chosen on dev, some of it joined where train was.
+    # 3. Fusions of frozen stages; weights are chosen on dev, some of it joined or written where train was.
     weighing = compose(dev, share=config.composed)
+    if held_pairs:
+        weighing = [*dev, *held_pairs * max(round(config.composed * len(dev) / len(held_pairs)), 1)]
     frozen = Fusion.of([stages[name] for name in FUSED], weighing)
     measure("fusion, frozen encoder", frozen)
     measure("fusion, words and texts too", Fusion.of([*frozen.stages, *(stages[name] for name in OTHERS)], weighing))
+    measure("fusion, frozen, by parts", Clauses.of(frozen, weighing))
+    if taught_pairs:
+        both = [*train, *taught_pairs]
+        linear = LinearMLC.of(tools, [*joined, *taught_pairs * COPIES], embedder)
+        measure("mlc, written pairs too", linear)
+        near, words = Nearest(tools, both, embedder), make_stage("wording", tools, both, embedder)
+        frozen = Fusion.of([near, words, linear, *(stages[name] for name in OTHERS)], weighing)
+        measure("fusion, frozen, pairs", frozen)
+        measure("fusion, pairs, by parts", Clauses.of(frozen, weighing))
 
     (config.out / "table.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     # 4. With a fine-tuned encoder: alone, its nearest usages, and everything together.
     several: list[Retriever] = []
     for seed in config.seeds:
-        seen = compose(train, rounds=config.rounds, share=config.composed, seed=seed)
-        encoder = tuned(config.embedder, tools, seen, config.out / f"tuned-{seed}", seed=seed)
+        encoder = tuned_mlc(
+            config.embedder,
+            tools,
+            train,
+            config.out / f"tuned-{seed}",
+            rounds=config.rounds,
+            share=config.composed,
+            seed=seed,
+        )
         head = Head(encoder, LastSeen(CachedEmbedder(encoder, cache_folder())))
         scorer = Scored(tools.space, head, name="tuned")
-        nearest = Nearest(tools, train, head.embedder)
+        nearest = Nearest(tools, [*train, *taught_pairs], head.embedder)
         measure("tuned encoder", scorer)
         measure("tuned encoder, nearest", nearest)
         fusion = Fusion.of([scorer, nearest, *frozen.stages], weighing)
         weights = zip((stage.name for stage in fusion.stages), fusion.weights, strict=True)
         note(f"seed {seed}: " + ", ".join(f"{name} {weight:.2f}" for name, weight in weights))
         measure("fusion, tuned encoder", fusion)
+        measure("fusion, tuned, by parts", Clauses.of(fusion, weighing))
         several += [scorer, nearest]
     if len(config.seeds) > 1:
-        measure("fusion, all tuned encoders", Fusion.of([*several, *frozen.stages], weighing))
+        every = Fusion.of([*several, *frozen.stages], weighing)
+        measure("fusion, all tuned encoders", every)
+        measure("fusion, all, by parts", Clauses.of(every, weighing))
     (config.out / "table.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
     if config.taught == 0:
@@ -179,10 +209,10 @@ def main(config: ToolsTableConfig) -> Rows:
     unseen, tool2vec = unseen_scores(tools, train, some, embedder), Tool2Vec.of(tools, train, embedder)
     measure(f"tool2vec, {len(some):,} usages", Tool2Vec.of(tools, some, embedder))
     for seed in config.seeds:
-        of_triplets = taught(config.embedder, some, config.out / f"triplets-{seed}", seed=seed)
+        of_triplets = tuned_triplets(config.embedder, some, config.out / f"triplets-{seed}", seed=seed)
         near = LastSeen(CachedEmbedder(of_triplets, cache_folder()))
         measure("the same, triplets", Tool2Vec.of(tools, some, near))
-        second = refiner(
+        second = tuned_refiner(
             config.embedder,
             some,
             unseen,
@@ -193,39 +223,8 @@ def main(config: ToolsTableConfig) -> Rows:
             seed=seed,
         )
         measure("mlc, refined", Refined(stages["mlc"], second))
+        measure("mlc, refined, weighed", Refined.of(stages["mlc"], second, dev))
         (config.out / "table.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
     click.echo(table(rows, sets, config.ks))
     return rows
-
-
-def _measures(
-    found: Mapping[str, np.ndarray], sets: Mapping[str, Sequence[Usage]], names: Sequence[str], ks: Sequence[int]
-) -> dict[str, float]:
-    """All measures of scores [n, k] for each set of usages."""
-    measured = {}
-    for part, usages in sets.items():
-        ranked = [[names[i] for i in row] for row in top_columns(found[part], max(ks))]
-        for name, function in MEASURES.items():
-            for k in ks:
-                values = [function(row, usage.tools, k) for row, usage in zip(ranked, usages, strict=True)]
-                measured[f"{part} {name}@{k}"] = float(np.mean(values))
-    return measured
-
-
-def table(rows: Rows, sets: Mapping[str, Sequence[Usage]], ks: Sequence[int]) -> str:
-    """One line a retriever: recall at each k, NDCG and completeness at the last; with spread over seeds."""
-    columns = [f"recall@{k}" for k in ks] + [f"ndcg@{ks[-1]}", f"complete@{ks[-1]}"]
-    lines = []
-    for part, usages in sets.items():
-        lines.append(f"{part} ({len(usages):,} queries)")
-        lines.append(f"{'':26}" + "".join(f"{column:>16}" for column in columns))
-        for name, seeds in rows.items():
-            line = f"{name:26}"
-            for column in columns:
-                values = [seed[f"{part} {column}"] for seed in seeds]
-                spread = f" ±{np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
-                line += f"{np.mean(values):.3f}{spread}".rjust(16)
-            lines.append(line)
-        lines.append("")
-    return "\n".join(lines).rstrip()

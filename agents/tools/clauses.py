@@ -16,7 +16,7 @@ import numpy as np
 from labelspace.agents.tools.choose import log_shares
 from labelspace.agents.tools.fusion import fit_weights, wanted_tools
 from labelspace.agents.tools.index import MANY
-from labelspace.agents.tools.retriever import Floats, Ranking, Retriever, by_turns
+from labelspace.agents.tools.retriever import BATCH, Floats, Ranking, Retriever, by_turns
 from labelspace.agents.tools.tool2vec import VectorRetriever
 from labelspace.agents.tools.usage import Usage
 from labelspace.errors import ConfigError
@@ -133,12 +133,17 @@ class Clauses(Retriever):
 
     def views(self, queries: Sequence[str]) -> dict[str, Floats]:
         """What is summed, by name, each [n, k]."""
-        groups = [[query, *clauses_of(query)] for query in queries]
-        if not groups:
+        batches = [self._views(queries[start : start + BATCH]) for start in range(0, len(queries), BATCH)]
+        if not batches:
             return {name: np.zeros((0, len(self.tools)), np.float32) for name in VIEWS}
+        return {name: np.concatenate([batch[at] for batch in batches]) for at, name in enumerate(VIEWS)}
+
+    def _views(self, queries: Sequence[str]) -> list[Floats]:
+        groups = [[query, *clauses_of(query)] for query in queries]
         counts = np.array([len(group) for group in groups])
         starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
         shares = np.exp(log_shares(self.inner.scores([text for group in groups for text in group])))
         mean = np.add.reduceat(shares, starts, axis=0) / counts[:, None].astype(np.float32)
-        found = (shares[starts], np.maximum.reduceat(shares, starts, axis=0), mean)
-        return {name: np.log(view + np.float32(FLOOR)) for name, view in zip(VIEWS, found, strict=True)}
+        return [
+            np.log(view + np.float32(FLOOR)) for view in (shares[starts], np.maximum.reduceat(shares, starts), mean)
+        ]

@@ -17,6 +17,10 @@ Places = npt.NDArray[np.intp]
 MANY = 10_000
 """Vectors from which on screening pays."""
 _BLOCKS = 1_000
+_ROUNDING = 4e-6
+"""More, as a share of a squared length, than single precision takes away from what is left of it."""
+FEW = 100
+"""Vectors left from which on they are compared whole at once."""
 
 
 class Index(Protocol):
@@ -79,33 +83,35 @@ class ScreenedIndex:
         self.vectors = np.ascontiguousarray(vectors, dtype=np.float32)
         self.longest = _longest(self.vectors)
         _, axes = np.linalg.eigh((self.vectors.T @ self.vectors).astype(np.float64))
-        self._axes = np.ascontiguousarray(axes[:, ::-1], dtype=np.float32)
+        turn = np.ascontiguousarray(axes[:, ::-1], dtype=np.float32)
         edges = [0, *(width for width in widths if width < self.vectors.shape[1])]
         self._parts = []
         lengths = (self.vectors.astype(np.float64) ** 2).sum(axis=1)
         for start, end in pairwise(edges):
-            part = self.vectors @ self._axes[:, start:end]
+            part = self.vectors @ turn[:, start:end]
             lengths = np.maximum(lengths - (part.astype(np.float64) ** 2).sum(axis=1), 0)
-            # Rounded up, so that the bound holds in spite of single precision.
-            left = (np.sqrt(lengths) * 1.00001 + 1e-6 * self.longest).astype(np.float32)
+            left = np.sqrt(lengths + _ROUNDING * float(self.longest) ** 2).astype(np.float32)
             # The length of what is left is one more coordinate: its product with that of the query is the bound.
             # (With it, rows are multiples of eight numbers long, which BLAS is half as fast again with.)
-            self._parts.append((start, end, np.ascontiguousarray(np.hstack([part, left[:, None]])), left))
+            axes = np.ascontiguousarray(turn[:, start:end].T)
+            self._parts.append((axes, np.ascontiguousarray(np.hstack([part, left[:, None]])), left))
 
     def search(self, query: Vectors, k: int) -> tuple[Places, Vectors]:
         """The best k, of equals the first."""
         query = np.asarray(query, np.float32)
         if not self._parts or k > _BLOCKS // 8 or len(self.vectors) < 2 * _BLOCKS:
             return ExactIndex.search(self, query, k)  # type: ignore[arg-type]
-        turned = query @ self._axes
+        whole = rest = float(query @ query)
         slack = _slack(query, self.longest)
         least = np.float32(-np.inf)
         alive: Places | None = None  # all
         known: Vectors | None = None  # nothing
-        for start, end, part, left in self._parts:
-            length = np.float32(np.linalg.norm(turned[end:]))
+        for axes, part, left in self._parts:
+            turned = axes @ query
+            rest = max(rest - float(turned @ turned), 0.0)
+            length = np.float32(np.sqrt(rest + _ROUNDING * whole))
             rows, lengths = (part, left) if alive is None else (part.take(alive, axis=0), left.take(alive))
-            bound: Vectors = rows @ np.append(turned[start:end], length)
+            bound: Vectors = rows @ np.append(turned, length)
             if known is not None:
                 bound += known
             likely = _best_of_blocks(bound, 2 * k + 40) if alive is None else alive[_highest(bound, 3 * k)]
@@ -113,7 +119,10 @@ class ScreenedIndex:
             kept = np.flatnonzero(bound >= least)
             # To pick rows out one by one pays only where they are few.
             if alive is not None or len(kept) < len(self.vectors) // 12:
-                bound, lengths, alive = bound[kept], lengths[kept], kept if alive is None else alive[kept]
+                bound, lengths = bound.take(kept), lengths.take(kept)
+                alive = kept if alive is None else alive.take(kept)
+            if alive is not None and len(alive) <= FEW:
+                break
             known = bound - lengths * length
         return _settled(self.vectors, kept if alive is None else alive, query, k)
 
