@@ -9,7 +9,7 @@ guardrail is shown to the model with what is wrong, at a temperature that rises 
 Where we differ: texts that are short already are not summarised (`summarize="always"` does as the
 paper); a batch that never yields an acceptable update is skipped, rather than ending the run;
 replies are JSON, and cite documents by number as examples; batches that change nothing end the
-reading early; where there are more documents than are read, half of the sample is drawn for variety.
+reading early; where there are more documents than are read, three quarters of the sample are drawn for variety.
 """
 
 from __future__ import annotations

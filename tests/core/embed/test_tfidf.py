@@ -67,3 +67,22 @@ def test_what_can_not_be_fitted_or_used_is_told():
 def test_odd_texts_still_embed(texts):
     vectors = fit_embedder(load_embedder("tfidf"), texts).embed(texts)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_random_directions_keep_what_is_rare() -> None:
+    # Of 600 texts on two things, three are on a third: too few for a direction of most variance of its own.
+    words = [f"w{n}" for n in range(40)]
+    texts = [f"{words[n % 40]} {words[7 * n % 40]} and the {'card' if n % 2 else 'parcel'}" for n in range(597)]
+    texts += ["quartz lamp glows", "a quartz lamp", "lamp of quartz"]
+
+    def gap(embedder: TfidfEmbedder) -> float:
+        rows = embedder.fit(texts).embed(texts)
+        likeness = rows[597:] @ rows.T
+        return float(likeness[:, 597:].min() - likeness[:, :597].max())
+
+    random = TfidfEmbedder(dimensions=256, directions="random")
+    assert gap(random) > 0.2
+    assert gap(random) > gap(TfidfEmbedder(dimensions=8))
+    assert np.allclose(random.embed(texts[:3]), TfidfEmbedder(directions="random").fit(texts).embed(texts[:3]))
+    tensors, data = random.to_tensors()
+    assert np.array_equal(TfidfEmbedder.from_tensors(tensors, data).embed(texts[:3]), random.embed(texts[:3]))
