@@ -22,6 +22,7 @@ from typing import Any
 import click
 import numpy as np
 
+from labelspace.agents.tools.clauses import clauses_of
 from labelspace.agents.tools.index import ExactIndex, GraphIndex, ScreenedIndex
 from labelspace.config import Config
 from labelspace.embed import load_embedder
@@ -90,8 +91,14 @@ def main(config: ToolsSpeedConfig) -> dict[str, float]:
                 embedder.embed([texts[place]])
                 return screened.search(queries[place], config.k)
 
+            def by_parts(place: int) -> object:
+                said = f"{texts[place][:-1]} and what will the weather be like there?"
+                vectors = embedder.embed([said, *clauses_of(said)])
+                return [screened.search(queries[place + i], config.k) for i in range(len(vectors))]
+
             whole(0)
             times["with the encoder"] = median_ms(whole, range(len(texts)), config.rounds)
+            times["the same, two parts"] = median_ms(by_parts, range(len(texts)), config.rounds)
     for name, (median, tenth) in times.items():
         click.echo(f"{name:22} median {median:6.2f} ms, 90 % within {tenth:6.2f} ms")
     busy = f"; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors" if hasattr(os, "getloadavg") else ""

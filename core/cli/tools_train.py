@@ -125,8 +125,8 @@ def train(
     if parts:
         retriever = Clauses.of(retriever, weighing)
     chooser = _chooser(retriever, judging, coverage=coverage, false_alarms=false_alarms)
-    card = {"usages": len(usages), "held_out": len(held), "seed": seed}
-    card |= {"tuned": tune, "triplets": triplets, "refined": refine}
+    card: dict[str, Any] = {"usages": len(usages), "held_out": len(held), "seed": seed}
+    card |= {"tuned": tune, "triplets": triplets, "refined": refine, "parts": parts}
     trained = None if triplets is None else TRIPLETS
     save_retriever(out, retriever, toolset, embeds, chooser=chooser, card=card, trained=trained)
     note(f"{out}: {retriever.name} over {len(toolset):,} tools, trained on {len(usages):,} usages")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from labelspace.agents.tools.bm25 import BM25
 from labelspace.agents.tools.clauses import Clauses, clauses_of
 from labelspace.agents.tools.index import MANY
 from labelspace.agents.tools.linear import LinearMLC
+from labelspace.agents.tools.need import choose_tools
 from labelspace.embed import fit_embedder, load_embedder
 from labelspace.errors import ConfigError
 
@@ -102,6 +104,13 @@ def test_among_very_many_tools_parts_take_turns_through_the_index() -> None:
     found = Clauses(Descriptions(tools, Near())).search(["take the first way and find the other one"], 3)[0]
     assert [name for name, _ in found] == ["t3333", "t11", "t222"]
     assert [score for _, score in found] == pytest.approx([1.0, 1.0, 1.0], abs=1e-5)
+
+
+def test_a_conversation_finds_the_tools_of_all_parts_of_what_is_asked_now() -> None:
+    asked = SimpleNamespace(type="human", content="send a letter and a mail and tell them all, then order the taxi")
+    finder = Clauses(BM25(TOOLS), {"max": 1.0})
+    assert set(choose_tools(finder, [asked], k=2)) == {"mail", "taxi"}
+    assert choose_tools(finder, [asked], k=2, available=["taxi", "weather"])[0] == "taxi"
 
 
 def test_it_is_read_as_it_was_saved(tmp_path: Path) -> None:

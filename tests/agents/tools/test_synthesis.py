@@ -94,6 +94,51 @@ def test_every_tool_gets_enough_and_mistakes_are_dropped(tmp_path: Path) -> None
     assert again.tally.engine["reused_replies"] > 0
 
 
+def test_several_are_written_polished_and_judged_in_one_call() -> None:
+    calls: Counter[str] = Counter()
+
+    def answer(request: Request) -> str:
+        system, said = request.messages[0]["content"], request.messages[-1]["content"]
+        listed = dict(re.findall(r"^(\d+): do_(\w+):", request.messages[1]["content"], re.MULTILINE))
+        if system.startswith("You write"):
+            calls["write"] += 1
+            assert said.split("\n")[-1].startswith("3 requests that need exactly 2 of these tools each, tool ")
+            pairs = [["1", "2"], ["2", "3"], ["4"]]
+            rows = [{"tools": [int(n) for n in pair], "instruction": " and ".join(f"my {listed[n]}" for n in pair)}
+                    for pair in pairs]  # fmt: skip
+            return json.dumps({"requests": rows})
+        lines = re.findall(r"^\d+: (my .*)$", said, re.MULTILINE)
+        if system.startswith("You edit"):
+            calls["polish"] += 1
+            return json.dumps({"instructions": [f"please take care of {line}" for line in lines]})
+        calls["judge"] += 1
+        asked = re.findall(r"^\d+: (please .*)$", said, re.MULTILINE)
+        needed = [[int(n) for n, word in listed.items() if f"my {word}" in line] for line in asked]
+        return json.dumps({"verdicts": [{"needed": row, "sufficient": at == 0} for at, row in enumerate(needed)]})
+
+    writer = UsageWriter(TOOLS, ScriptedLLM(answer), shown=4, counts=(2,), together=3, batch=1, patience=1)
+    usages = list(writer.write(each=1))
+    for usage in usages:
+        assert usage.query.startswith("please take care of my ")
+        assert {f"my {name[3:]}" in usage.query for name in usage.tools} == {True}
+        assert len(usage.tools) == 2, "a request for another number of tools is left out"
+    assert calls["write"] == calls["polish"] == calls["judge"] > 1
+    assert writer.tally.written == 2 * calls["write"]
+    assert set(writer.tally.dropped) <= {"judged otherwise", "a copy"}
+    assert writer.tally.dropped["judged otherwise"] == calls["write"], "the second is said not to suffice"
+    assert len(usages) == writer.tally.accepted > 1
+
+
+@pytest.mark.parametrize(
+    "reply",
+    ['{"requests": []}', '{"requests": [{"tools": [1]}]}', '{"requests": [{"tools": [1], "instruction": "x y"}]}'],
+)
+def test_replies_that_hold_no_request_are_counted(reply: str) -> None:
+    writer = UsageWriter(TOOLS, ScriptedLLM(lambda _: reply), shown=4, counts=(2,), together=2, batch=12, patience=1)
+    assert list(writer.write(each=1)) == []
+    assert writer.tally.dropped == {"unreadable": 12}
+
+
 def test_copies_are_dropped_and_a_tool_that_nothing_is_written_for_is_given_up() -> None:
     def same(request: Request) -> str:
         system = request.messages[0]["content"]
