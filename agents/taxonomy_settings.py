@@ -66,6 +66,8 @@ class TaxonomySettings:
         for name in (*sizes, "description_words", "votes", "vote_batch", "read_characters", "shown_characters"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.patience < 0:
+            raise ConfigError(f"patience must be at least 0 (read all), not {self.patience}")
         if self.levels not in (1, 2):
             raise ConfigError(f"levels must be 1 or 2, not {self.levels}")
         if not 0 < self.held_out < 1:

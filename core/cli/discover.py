@@ -23,8 +23,6 @@ from labelspace.progress import note
 if TYPE_CHECKING:
     from labelspace.space import LabelSpace
 
-SHOWN = 40
-
 EPILOG = """\b
 Without a model, texts are clustered by their embeddings, the number of labels follows from the data, and
 labels are named by what distinguishes their texts. With a model, it reads the texts in batches, makes a
@@ -94,6 +92,14 @@ Example:
     metavar="N",
     help="Texts that a model reads; of more, it is given a sample, drawn for variety by --embedder.",
 )
+@click.option(
+    "--patience",
+    type=click.IntRange(min=0),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="Batches in a row that change no label, after which a model reads no more; 0 has it read all.",
+)
 @click.option("--language", default="English", show_default=True, help="Of names and descriptions, by a model.")
 @embedder_option
 @cache_option
@@ -117,6 +123,7 @@ def command(
     summarize: str,
     batch_size: int,
     max_documents: int,
+    patience: int,
     language: str,
     embedder: str,
     cache: bool,
@@ -132,6 +139,7 @@ def command(
 
     DATA is a file, a datasets folder, - for standard input, or sample:support.
     """
+    from labelspace.cli.spaces import space_lines
     from labelspace.data import read_records
     from labelspace.errors import ConfigError
 
@@ -147,6 +155,7 @@ def command(
         "summarize": summarize,
         "batch_size": batch_size,
         "max_documents": max_documents,
+        "patience": patience,
         "language": language,
         "embedder": embedder,
         "seed": seed,
@@ -171,7 +180,7 @@ def command(
             space.save(out)
         except OSError as error:
             raise ConfigError(f"{out}: can't be written: {error.strerror}; name another file with --out") from error
-    for line in _lines(space, sizes):
+    for line in space_lines(space, sizes):
         note(line)
     blank = sum(record.is_blank for record in records)
     aside = f"; {blank:,} without text were set aside" if blank else ""
@@ -240,12 +249,3 @@ def _clusters(
         namer=namer,
     )
     return found.space, Counter(label for label in found.labels if label is not None)
-
-
-def _lines(space: LabelSpace, sizes: dict[str, int]) -> list[str]:
-    """The labels in their groups, with how many texts led to each where that is known."""
-    shown = []
-    for name in space.names:
-        count = f"  ({sizes[name]:,} texts)" if name in sizes else ""
-        shown.append(f"{'  ' * len(space.ancestors(name))}- {name}{count}")
-    return shown if len(shown) <= SHOWN else [*shown[:SHOWN], f"... and {len(shown) - SHOWN} more"]

@@ -10,6 +10,8 @@ from labelspace.errors import SpaceError
 from labelspace.space import LabelSpace
 
 SAMPLE = "sample:"
+SHOWN = 40
+"""Labels that are shown, at most."""
 
 space_option = click.option(
     "--space", metavar="FILE", help="Label space, YAML or JSON; or sample:support.", required=True
@@ -32,3 +34,12 @@ def load_space(named: str) -> LabelSpace:
     if name not in known:
         raise SpaceError(f"no sample space {named!r}; there are: {', '.join(SAMPLE + one for one in known)}")
     return LabelSpace.load(folder / f"{name}.space.yaml")
+
+
+def space_lines(space: LabelSpace, sizes: dict[str, int]) -> list[str]:
+    """The labels in their groups, with how many texts led to each where that is known."""
+    shown = []
+    for name in space.names:
+        count = f"  ({sizes[name]:,} texts)" if name in sizes else ""
+        shown.append(f"{'  ' * len(space.ancestors(name))}- {name}{count}")
+    return shown if len(shown) <= SHOWN else [*shown[:SHOWN], f"... and {len(shown) - SHOWN} more"]

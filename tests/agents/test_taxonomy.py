@@ -305,7 +305,7 @@ def test_a_server_that_stays_away_is_an_error_and_not_a_skipped_step() -> None:
         make_taxonomy(TEXTS, model=ScriptedLLM(answer), engine={"retries": 0, "patience": 0.0})
 
 
-@pytest.mark.parametrize("wrong", [{"max_labels": 0}, {"batch_size": 0}, {"levels": 3}])
+@pytest.mark.parametrize("wrong", [{"max_labels": 0}, {"batch_size": 0}, {"levels": 3}, {"patience": -1}])
 def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         TaxonomySettings(**wrong)
