@@ -49,6 +49,8 @@ def write_merged(model: FineTuned, space: LabelSpace, folder: Path) -> Served:
     if trained.prompt is not None:
         append_rows(stack, trained.prompt)
     stack.config.use_cache = True
+    if stack.config.model_type == "xlm-roberta":  # vLLM asks for it, and transformers 5 no longer writes it
+        stack.config.position_embedding_type = "absolute"
     if trained.backbone.unmask_from is not None:
         stack.config.is_causal = False
     temperature = float(getattr(model, "temperature_", 1.0))
