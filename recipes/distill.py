@@ -32,7 +32,7 @@ clinc150, within 1.0 for 57% on trec. The LLM may know both data sets.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,23 +43,17 @@ import numpy.typing as npt
 from labelspace.agents.acquire import Acquisition
 from labelspace.agents.balance import balance
 from labelspace.agents.enough import label_enough
-from labelspace.agents.labeler import Labeler
 from labelspace.agents.zeroshot import SimilarityLabeler
 from labelspace.config import Config
-from labelspace.data import read_records
 from labelspace.embed import Embedder, cache_folder, fit_embedder, load_embedder
-from labelspace.errors import DataError
 from labelspace.finetune.store import EMBEDDED
-from labelspace.llm import connect
-from labelspace.llm.recorded import RecordedModel
-from labelspace.metrics.intervals import wilson
+from labelspace.metrics.intervals import percentile_interval, wilson
+from labelspace.recipes._distill import Task, label, load
 from labelspace.records import Prediction, Record, Told
-from labelspace.space import Label, LabelSpace
 
-HERE = Path(__file__).resolve().parent
 PRICES, BUDGET = (1, 10), 3000
 """Of a label by similarity and one of the LLM, and what there is to spend."""
-WAYS: tuple[Acquisition, ...] = ("robust", "uncertain", "random")
+RESAMPLES = 2000
 
 
 class DistillConfig(Config):
@@ -67,7 +61,7 @@ class DistillConfig(Config):
 
     data: Path = Path("../shared/data")
     """Folder of the data sets, with one folder for each."""
-    sets: tuple[str, ...] = ("clinc150", "trec")
+    sets: tuple[str, ...] = ("clinc150", "trec", "banking77")
     """Data sets."""
     cassette: Path = Path("tests/cassettes/distill.jsonl")
     """Recorded replies."""
@@ -79,61 +73,16 @@ class DistillConfig(Config):
     """Requests in flight."""
     embedder: str = "sentence-transformers/all-MiniLM-L6-v2"
     """Of the classifiers."""
-    pool: int = 4000
-    """Training texts that are labelled."""
     sample: int = 300
     """Test texts that the LLM labels too."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of the learning curves."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """One data set."""
-
-    name: str
-    space: LabelSpace
-    pool: list[Record]
-    test: list[Record]
-    """All test texts in random order; the first are those that the LLM labels."""
-
-
-def load(config: DistillConfig, name: str) -> Task:
-    """Read a data set and its label space."""
-    tree = LabelSpace.load(HERE / "spaces" / f"{name}.yaml")
-    tops = tuple(Label(name=label.name, description=label.description) for label in tree.labels if not label.parent)
-    column = "domain" if name == "clinc150" else None
-
-    def read(split: str, count: int | None) -> list[Record]:
-        path = config.data / name / f"{split}.jsonl.gz"
-        if not path.exists():
-            raise DataError("no such file", path=str(path), advice="name the folder of the data sets with data=FOLDER")
-        rows = [replace(row, id=f"{split}-{at}") for at, row in enumerate(read_records(path, label_column=column))]
-        return [rows[at] for at in np.random.default_rng(0).permutation(len(rows))[:count]]
-
-    space = LabelSpace(name=name, labels=tops, other=tree.other)
-    return Task(name, space, read("train", config.pool), read("test", None))
-
-
-def label(config: DistillConfig, task: Task) -> dict[str, Prediction]:
-    """The LLM's labels of the pool and the sample, by id.
-
-    Raises:
-        DataError: The cassette lacks a reply.
-    """
-    model = RecordedModel(config.cassette) if config.model is None else connect(config.model, timeout=5000)
-    labeler = Labeler(
-        task.space, model=model, journal=config.journal, concurrency=config.concurrency, batch_documents=25
-    )
-    records = [*task.pool, *task.test[: config.sample]]
-    made = {one.record_id: one for one in labeler.predict(records)}
-    if lacking := [one for one in made.values() if one.status == "failed" and "the cassette" in str(one.reason)]:
-        raise DataError(
-            f"lacks the replies to {len(lacking)} of {len(made)} records",
-            path=str(config.cassette),
-            advice="prompts or data differ from those that were recorded; name a model",
-        )
-    return made
+    heads: tuple[str, ...] = tuple(EMBEDDED)
+    """Classifiers that are compared with the LLM."""
+    ways: tuple[Acquisition, ...] = ("robust", "uncertain", "random")
+    """How the texts of a learning curve are chosen."""
+    balance: bool = True
+    """Whether to compare one budget for the LLM alone with one for it and labels by similarity."""
 
 
 def right(records: Sequence[Record], given: Sequence[str | None]) -> npt.NDArray[np.bool_]:
@@ -151,12 +100,16 @@ def main(config: DistillConfig) -> dict[str, dict[str, Any]]:
     """Print both tables for each data set; returns their figures."""
     found = {}
     for name in config.sets:
-        task = load(config, name)
-        labels = label(config, task)
+        task = load(config.data, name)
+        labels = label(
+            task, cassette=config.cassette, sample=config.sample, model=config.model, journal=config.journal,
+            concurrency=config.concurrency,
+        )  # fmt: skip
         embedder = fit_embedder(load_embedder(config.embedder, cache=cache_folder()), [one.text for one in task.pool])
         click.echo(f"\n{name}: {len(task.space.leaves)} labels, {len(task.pool):,} texts labelled by the LLM")
         found[name] = {**students(config, task, labels, embedder), **curves(config, task, labels, embedder)}
-        found[name]["mixed"] = mixed(config, task, labels, embedder)
+        if config.balance:
+            found[name]["mixed"] = mixed(config, task, labels, embedder)
     return found
 
 
@@ -172,8 +125,8 @@ def students(
     click.echo(f"  {'the LLM, training texts':44} {shown(pool)}")
     click.echo(f"  {'the LLM, ' + str(len(sample)) + ' test texts':44} {shown(teacher)}")
     found = {"llm": float(teacher.mean())}
-    for kind, head in EMBEDDED.items():
-        made = head(embedder).fit(texts, [labels[record.id].label or "" for record in usable])
+    for kind in config.heads:
+        made = EMBEDDED[kind](embedder).fit(texts, [labels[record.id].label or "" for record in usable])
         hits = right(sample, made.predict(asked))  # type: ignore[arg-type]
         gain = 100 * (hits.mean() - teacher.mean())
         click.echo(f"  {kind + ', on the labels of the LLM':44} {shown(hits)}  {gain:+.2f} points")
@@ -191,37 +144,47 @@ def curves(config: DistillConfig, task: Task, labels: Mapping[str, Prediction], 
     def embed(texts: Sequence[str]) -> npt.NDArray[np.float32]:
         return np.stack([vectors[text] for text in texts])
 
-    def learn(records: Sequence[Record]) -> float:
+    def learn(records: Sequence[Record]) -> npt.NDArray[np.bool_]:
         usable = [record for record in records if labels[record.id].status == "ok" and labels[record.id].label]
         head = EMBEDDED["linear"](embedder).set_params(calibrate=False)
         head.fit([one.text for one in usable], [labels[one.id].label or "" for one in usable])
-        return float(right(task.test, head.predict(asked)).mean())  # type: ignore[arg-type]
+        return right(task.test, head.predict(asked))  # type: ignore[arg-type]
 
-    everything = learn(task.pool)
-    click.echo(f"  linear head on {len(task.test):,} test texts, after all {len(task.pool):,} labels: {everything:.2%}")
-    found: dict[str, Any] = {"all": everything}
-    for way in WAYS:
+    everything, total = learn(task.pool), len(task.pool)
+    click.echo(f"  linear head on {len(asked):,} test texts, after all {total:,} labels: {everything.mean():.2%}")
+    found: dict[str, Any] = {"all": float(everything.mean())}
+    for way in config.ways:
         rows = [stop(task, labels, embed, learn, way=way, seed=seed) for seed in config.seeds]
-        counts, scores = [row[0] for row in rows], [row[1] for row in rows]
+        counts, scores = [row[0] for row in rows], [float(row[1].mean()) for row in rows]
         click.echo(
-            f"    {way:10} stops at {', '.join(f'{count:,}' for count in counts)} labels: "
+            f"    {way:10} stops at {', '.join(f'{count:,} ({count / total:.0%})' for count in counts)} labels: "
             f"{', '.join(f'{score:.2%}' for score in scores)}; of as many at random "
-            f"{', '.join(f'{row[2]:.2%}' for row in rows)}"
+            f"{', '.join(f'{row[2].mean():.2%}' for row in rows)}"
         )
-        found[way] = {"labels": counts, "accuracy": scores}
+        mean, low, high = lost(np.mean([row[1] for row in rows], axis=0) - everything)
+        click.echo(f"    {'':10} less all labels: {mean:+.2f} points ({low:+.2f} to {high:+.2f})")
+        found[way] = {"labels": counts, "accuracy": scores, "less_all": (mean, low, high)}
     return found
+
+
+def lost(differences: npt.NDArray[np.float64]) -> tuple[float, float, float]:
+    """Mean of the differences of test texts, of which each is a mean over seeds, and its bootstrap interval; points."""
+    count = len(differences)
+    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+    low, high = percentile_interval(drawn @ differences / count)
+    return 100 * float(differences.mean()), 100 * low, 100 * high
 
 
 def stop(
     task: Task,
     labels: Mapping[str, Prediction],
     embed: Callable[[Sequence[str]], npt.NDArray[np.float32]],
-    learn: Callable[[Sequence[Record]], float],
+    learn: Callable[[Sequence[Record]], npt.NDArray[np.bool_]],
     *,
     way: Acquisition,
     seed: int,
-) -> tuple[int, float, float]:
-    """Labels asked for before it stopped, accuracy after them, and after as many texts at random."""
+) -> tuple[int, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Labels asked for before it stopped, which test texts are right after them, and after as many at random."""
     some = label_enough(task.pool, Told(task.space, labels), embed, way=way, seed=seed, shown=False)
     random = np.random.default_rng(seed).permutation(len(task.pool))[: len(some.labels)]
     chosen = [record for record in task.pool if record.id in some.labels]

@@ -1,0 +1,79 @@
+"""The data sets of the recipe `distill`, and the LLM's labels of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from labelspace.agents.labeler import Labeler
+from labelspace.data import read_records
+from labelspace.errors import DataError
+from labelspace.llm import connect
+from labelspace.llm.recorded import RecordedModel
+from labelspace.records import Prediction, Record
+from labelspace.space import Label, LabelSpace
+
+HERE = Path(__file__).resolve().parent
+POOLS: Mapping[str, int] = {"clinc150": 4000}
+"""Training texts that are labelled; all of a data set that is not here."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One data set."""
+
+    name: str
+    space: LabelSpace
+    pool: list[Record]
+    test: list[Record]
+    """All test texts in random order; the first are those that the LLM labels."""
+
+
+def load(data: Path, name: str) -> Task:
+    """Read a data set and its label space; of clinc150 its ten domains.
+
+    Raises:
+        DataError: It is not there.
+    """
+    tree = LabelSpace.load(HERE / "spaces" / f"{name}.yaml")
+    tops = tuple(Label(name=label.name, description=label.description) for label in tree.labels if not label.parent)
+    column = "domain" if name == "clinc150" else None
+
+    def read(split: str, count: int | None) -> list[Record]:
+        path = data / name / f"{split}.jsonl.gz"
+        if not path.exists():
+            raise DataError("no such file", path=str(path), advice="name the folder of the data sets with data=FOLDER")
+        rows = [replace(row, id=f"{split}-{at}") for at, row in enumerate(read_records(path, label_column=column))]
+        return [rows[at] for at in np.random.default_rng(0).permutation(len(rows))[:count]]
+
+    space = LabelSpace(name=name, labels=tops, other=tree.other)
+    return Task(name, space, read("train", POOLS.get(name)), read("test", None))
+
+
+def label(
+    task: Task,
+    *,
+    cassette: Path,
+    sample: int,
+    model: str | None = None,
+    journal: Path | None = None,
+    concurrency: int = 200,
+) -> dict[str, Prediction]:
+    """The LLM's labels of the pool and of the first test texts, by id, 25 texts a request.
+
+    Raises:
+        DataError: The cassette lacks a reply.
+    """
+    asked = RecordedModel(cassette) if model is None else connect(model, timeout=5000)
+    labeler = Labeler(task.space, model=asked, journal=journal, concurrency=concurrency, batch_documents=25)
+    made = {one.record_id: one for part in (task.pool, task.test[:sample]) for one in labeler.predict(part)}
+    if isinstance(asked, RecordedModel) and asked.lacked:
+        raise DataError(
+            f"lacks {len(asked.lacked)} replies",
+            path=str(cassette),
+            advice="prompts or data differ from those that were recorded; name a model",
+        )
+    return made
