@@ -15,6 +15,7 @@ from labelspace.recipes.discover_llm import DiscoverLlmConfig, main
 
 CASSETTES = Path(__file__).resolve().parents[1] / "cassettes"
 CASSETTE = CASSETTES / "discover_llm.jsonl"
+QUOTELESS = ("discover_llm.jsonl", "discover_update.jsonl", "judge_gold.jsonl")
 QUOTED = 8
 TITLE = "taxonomy of the model, its labels"
 EXPECTED = {
@@ -50,7 +51,7 @@ def test_no_reply_quotes_a_text(data_dir: Path) -> None:
         for record in read_records(data_dir / f"{file}.jsonl.gz"):
             words = re.findall(r"\w+", record.text.casefold())
             runs.update(tuple(words[at : at + QUOTED]) for at in range(len(words) - QUOTED + 1))
-    for line in CASSETTE.read_text(encoding="utf-8").splitlines():
+    for line in (line for name in QUOTELESS for line in (CASSETTES / name).read_text(encoding="utf-8").splitlines()):
         words = re.findall(r"\w+", json.loads(line)["reply"].casefold())
         found = [words[at : at + QUOTED] for at in range(len(words)) if tuple(words[at : at + QUOTED]) in runs]
         assert not found, " ".join(found[0])
