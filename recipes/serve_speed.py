@@ -22,6 +22,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import os
 import re
 import signal
 import socket
@@ -72,21 +74,25 @@ def main(config: ServeSpeedConfig) -> dict[str, float]:
     """Measure each arm and print a table; returns requests a second."""
     texts = [record.text for record in islice(read_records(config.texts), 2 * config.requests) if not record.is_blank]
     found: dict[str, list[float]] = {arm: [] for arm in config.arms}
+    costs: dict[str, list[float]] = {arm: [] for arm in config.arms}
     answers: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="labelspace-speed-") as folder:
         model = make_model(Path(folder), config)
         for _ in range(config.rounds):
             for arm in config.arms:
-                with serving(arm, model) as address:
+                with serving(arm, model) as (address, pid):
                     answers[arm] = asyncio.run(ask(address, texts[:32], 1))[0]
                     asyncio.run(ask(address, texts[:128], config.concurrency))
                     asked = [texts[n % len(texts)] for n in range(config.requests)]
+                    used = worked(pid)
                     found[arm].append(config.requests / asyncio.run(ask(address, asked, config.concurrency))[1])
+                    costs[arm].append((worked(pid) - used) / config.requests)
     first = answers[config.arms[0]]
-    click.echo(f"{'':11} requests/s    each round")
+    click.echo(f"{'':11} requests/s  CPU ms/request    each round")
     for arm in config.arms:
         rates = found[arm]
-        click.echo(f"{arm:11} {max(rates):10,.0f}    {', '.join(f'{rate:,.0f}' for rate in rates)}")
+        each = ", ".join(f"{rate:,.0f}" for rate in rates)
+        click.echo(f"{arm:11} {max(rates):10,.0f}  {1000 * min(costs[arm]):14.2f}    {each}")
         if not (off := float(np.abs(np.subtract(answers[arm], first)).max())) < 1e-5:
             raise ModelError(f"{arm} answers otherwise than {config.arms[0]}, by {off:.1e}")
     best = {arm: max(rates) for arm, rates in found.items()}
@@ -140,16 +146,18 @@ def tiny_llama(folder: Path, tokenizer: str | None) -> Path:
 
 
 @contextmanager
-def serving(arm: Arm, model: Path) -> Iterator[str]:
-    """A server in a process of its own, for as long as the block lasts; gives its address."""
+def serving(arm: Arm, model: Path) -> Iterator[tuple[str, int]]:
+    """A server in a process of its own, for as long as the block lasts; gives its address and process."""
     if arm == "vllm":
         from labelspace.finetune.export.vllm import export_merged
         from labelspace.serve.vllm import VLLMServer
 
         served, _ = export_merged(model, model.with_name("exported"))
         probe = ("/classify", {"input": "a"})
-        with VLLMServer(model.with_name("exported"), served.flags, name="exported", probe=probe) as address:
-            yield address
+        server = VLLMServer(model.with_name("exported"), served.flags, name="exported", probe=probe)
+        with server as address:
+            assert server._process is not None
+            yield address, server._process.pid
         return
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -163,10 +171,24 @@ def serving(arm: Arm, model: Path) -> Iterator[str]:
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         asyncio.run(wait(f"http://127.0.0.1:{port}", process))
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", process.pid
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
+
+
+def worked(pid: int) -> float:
+    """Seconds that a process and those that it started have kept cores busy; NaN where there is no /proc."""
+    seconds = 0.0
+    try:
+        # Behind the name, which may hold anything, the 12th and 13th number are its time and that of the kernel for it.
+        times = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[11:13]
+        seconds += sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            seconds += sum(map(worked, map(int, (task / "children").read_text(encoding="utf-8").split())))
+    except OSError:
+        return math.nan
+    return seconds
 
 
 def plain(folder: str, port: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from labelspace.embed.base import Vectors, spread, unit_rows
 from labelspace.embed.sentences import folder_version
 from labelspace.errors import ConfigError, MissingExtra
 
+_ALIKE = 1.1
+"""Length of the longest text of a batch, as a multiple of the shortest."""
 GRAPH, TOKENIZER, SETTINGS = "encoder.onnx", "tokenizer.json", "encoder.json"
 
 
@@ -94,10 +96,8 @@ def run_graph(session: Any, rows: Sequence[Sequence[int]], *, batch_size: int) -
         rows: Token ids of each text; at least one row.
         batch_size: Texts run at once.
     """
-    # Texts of a length together, so that a batch holds little padding.
-    order = sorted(range(len(rows)), key=lambda at: len(rows[at]))
     found: Any = None
-    for part in (order[at : at + batch_size] for at in range(0, len(order), batch_size)):
+    for part in _alike([len(row) for row in rows], batch_size):
         width = max(len(rows[at]) for at in part)
         ids, mask = np.zeros((len(part), width), np.int64), np.zeros((len(part), width), np.int64)
         for line, at in enumerate(part):
@@ -109,3 +109,15 @@ def run_graph(session: Any, rows: Sequence[Sequence[int]], *, batch_size: int) -
         found[part] = vectors
     made: Vectors = found
     return made
+
+
+def _alike(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Places of texts of about one length, so that little is padded: ONNX Runtime gains little from larger batches."""
+    part: list[int] = []
+    for at in sorted(range(len(lengths)), key=lambda at: lengths[at]):
+        if part and (len(part) == most or lengths[at] > _ALIKE * lengths[part[0]] + 1):
+            yield part
+            part = []
+        part.append(at)
+    if part:
+        yield part
