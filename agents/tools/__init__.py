@@ -8,6 +8,7 @@ retriever.search(["What will the weather be like?"], 5)
 from __future__ import annotations
 
 from labelspace.agents.tools.choose import ToolChooser
+from labelspace.agents.tools.clauses import Clauses
 from labelspace.agents.tools.measures import evaluate_retriever
 from labelspace.agents.tools.retriever import Retriever, Scored
 from labelspace.agents.tools.sources import from_data, from_functions, from_langchain, from_openai
@@ -18,6 +19,7 @@ from labelspace.agents.tools.train import train_retriever
 from labelspace.agents.tools.usage import Usage, read_usages, write_usages
 
 __all__ = [
+    "Clauses",
     "Descriptions",
     "Retriever",
     "Scored",
