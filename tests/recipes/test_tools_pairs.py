@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from labelspace.agents.tools import ToolSet, read_usages
+from labelspace.agents.tools import Tool, ToolSet, read_usages
 from labelspace.agents.tools.synthesis import leaks
 from labelspace.recipes._tools_pairs import pairs
 
@@ -27,4 +27,4 @@ def test_pairs_are_written_again_from_recorded_replies(data_dir: Path) -> None:
 
 
 def test_without_replies_there_are_none() -> None:
-    assert pairs(ToolSet([]), None, Path("nowhere")) == ([], [])
+    assert pairs(ToolSet([Tool("a", "b")]), None, Path("nowhere")) == ([], [])
