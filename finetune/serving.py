@@ -95,46 +95,41 @@ def _in_onnx(folder: Path, classifier: HeadClassifier, embedder: str | Embedder 
         raise ConfigError("there is a GPU, which torch uses")
     with ExitStack() as stack:
         made = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="labelspace-onnx-")))
-        head = _traced(classifier, made) if is_tuned else _exported(folder, embedder, made)
-        off = _difference(classifier, head)
-        if not off <= TOLERANCE:
-            raise ConfigError(f"in ONNX a probability is off by {off:.1g}")
+        head, off = _traced(classifier, made) if is_tuned else _exported(folder, embedder, made)
         remark = f"runs in ONNX Runtime, {cores} at once; its probabilities are within {off:.0e} of the model's"
         return Ready(classifier, head, cores, 2 * RUN, remark, stack.pop_all())
 
 
-def _traced(classifier: HeadClassifier, made: Path) -> Head:
+def _traced(classifier: HeadClassifier, made: Path) -> tuple[Head, float]:
+    """A language model, and by how much its probabilities are off over texts of all lengths and scripts."""
+    from labelspace.finetune.export.check import probes
     from labelspace.finetune.traced import GRAPH, TracedHead, trace
 
     head: Any = classifier.head
     trace(head, made / GRAPH)
-    return TracedHead(head, made / GRAPH, batch_size=RUN, threads=1)
+    found = TracedHead(head, made / GRAPH, batch_size=RUN, threads=1)
+    texts = probes(classifier.names)
+    off = float(np.abs(head.predict_proba(texts) - found.predict_proba(texts)).max())
+    if not off <= TOLERANCE:
+        raise ConfigError(f"in ONNX a probability is off by {off:.1g}")
+    return found, off
 
 
-def _exported(folder: Path, embedder: str | Embedder | None, made: Path) -> Head:
-    """A head over an encoder."""
+def _exported(folder: Path, embedder: str | Embedder | None, made: Path) -> tuple[Head, float]:
+    """A head over an encoder, likewise; the export has compared them."""
     from labelspace.finetune.export.onnx import export_onnx
 
-    export_onnx(folder, made / "model", embedder=embedder if isinstance(embedder, str) else None)
+    off = export_onnx(folder, made / "model", embedder=embedder if isinstance(embedder, str) else None)
     head: Any = load_classifier(made / "model", cached=False).head
     inner = encoder_of(head)
     inner.batch_size, inner.threads = RUN, 1
-    found: Head = head
-    return found
+    return head, off
 
 
 def encoder_of(head: Any) -> Any:
     """What embeds texts for a head, without the TF-IDF beside it."""
     fitted = head.fitted_embedder
     return fitted.inner if isinstance(fitted, WithWords) else fitted
-
-
-def _difference(classifier: HeadClassifier, head: Head) -> float:
-    """The largest difference of a probability, over texts of all lengths and scripts."""
-    from labelspace.finetune.export.check import probes
-
-    texts = [text for text in probes(classifier.names) if text.strip()]
-    return float(np.abs(classifier.head.predict_proba(texts) - head.predict_proba(texts)).max())
 
 
 def _has_gpu() -> bool:

@@ -79,7 +79,7 @@ def test_tfidf_needs_nothing(tmp_path: Path) -> None:
 
 
 def test_what_has_no_graph_runs_in_torch_and_says_so(tmp_path: Path, base: str) -> None:
-    train("ls", base, tmp_path / "m", dtype="bfloat16")
+    train("ls", base, tmp_path / "m", legacy_padding=True)
     ready = make_ready(tmp_path / "m")
     assert ready.head is ready.classifier.head
     assert ready.remark.startswith("without ONNX Runtime: only a float32 head on a CPU")
