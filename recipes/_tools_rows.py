@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from labelspace.agents.tools.measures import MEASURES
-from labelspace.agents.tools.retriever import LastSeen, top_columns
+from labelspace.agents.tools.retriever import LastSeen, Retriever, top_columns
 from labelspace.agents.tools.usage import Usage
 
+TOGETHER = 1024
+"""Texts that are scored at once: a matrix of all of them and all usages would not fit everywhere."""
 Rows = dict[str, list[dict[str, float]]]
 """By retriever, the measures of each seed: `test recall@1` and the like."""
 
@@ -25,6 +27,26 @@ class Head:
     def scores(self, queries: Sequence[str]) -> np.ndarray:
         """Log-odds [n, k]."""
         return np.asarray(self.tuned.scores_of(self.embedder.embed(queries)))
+
+
+class Kept(Retriever):
+    """A stage that scores each text once: fusions and parts of queries ask for the same ones again and again."""
+
+    def __init__(self, stage: Retriever) -> None:
+        """Wrap a stage."""
+        super().__init__(stage.label_space)
+        self.stage, self.name = stage, stage.name
+        self._rows: dict[str, np.ndarray] = {}
+
+    def scores(self, queries: Sequence[str]) -> np.ndarray:
+        """The stage's scores [n, k]."""
+        fresh = [query for query in dict.fromkeys(queries) if query not in self._rows]
+        for start in range(0, len(fresh), TOGETHER):
+            part = fresh[start : start + TOGETHER]
+            self._rows.update(zip(part, self.stage.scores(part), strict=True))
+        if not len(queries):
+            return np.zeros((0, len(self.tools)), np.float32)
+        return np.stack([self._rows[query] for query in queries])
 
 
 def measures_of(

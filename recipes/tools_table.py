@@ -62,7 +62,7 @@ from labelspace.embed import cache_folder, load_embedder
 from labelspace.embed.cache import CachedEmbedder
 from labelspace.progress import note
 from labelspace.recipes._tools_pairs import pairs
-from labelspace.recipes._tools_rows import Head, Rows, measures_of, table
+from labelspace.recipes._tools_rows import Head, Kept, Rows, measures_of, table
 
 ALONE = (
     "bm25", "bm25-usage", "descriptions", "tool2vec", "tool2vec-dot",
@@ -72,6 +72,8 @@ FUSED = ("nearest", "wording", "mlc")
 """Stages of the fusions, beside the linear layer over composed queries and the tuned encoder."""
 OTHERS = ("bm25", "bm25-usage", "descriptions", "tool2vec")
 """What is fused beside these where descriptions say much."""
+BESIDE = ("wording", "descriptions", "tool2vec")
+"""What is fused with the stages that learn from written requests."""
 COPIES = 4
 """Times that the linear layer sees each written request: there are few."""
 
@@ -142,12 +144,12 @@ def main(config: ToolsTableConfig) -> Rows:
         rows.setdefault(name, []).append(measures_of(found, sets, tools.names, config.ks))
 
     for name in ALONE:
-        stages[name] = make_stage(name, tools, train, embedder)
+        stages[name] = Kept(make_stage(name, tools, train, embedder))
         measure(name, stages[name])
 
     # 2. The linear layer again, over single and joined queries, and over written ones for two tools each.
     joined = [*train, *compose(train, share=1.0)[: int(config.composed * len(train))]] if config.composed else train
-    stages["mlc"] = LinearMLC.of(tools, joined, embedder)
+    stages["mlc"] = Kept(LinearMLC.of(tools, joined, embedder))
     if config.composed:
         measure("mlc, joined queries too", stages["mlc"])
 
@@ -160,11 +162,10 @@ def main(config: ToolsTableConfig) -> Rows:
     measure("fusion, words and texts too", Fusion.of([*frozen.stages, *(stages[name] for name in OTHERS)], weighing))
     measure("fusion, frozen, by parts", Clauses.of(frozen, weighing))
     if taught_pairs:
-        both = [*train, *taught_pairs]
-        linear = LinearMLC.of(tools, [*joined, *taught_pairs * COPIES], embedder)
+        linear = Kept(LinearMLC.of(tools, [*joined, *taught_pairs * COPIES], embedder))
         measure("mlc, written pairs too", linear)
-        near, words = Nearest(tools, both, embedder), make_stage("wording", tools, both, embedder)
-        frozen = Fusion.of([near, words, linear, *(stages[name] for name in OTHERS)], weighing)
+        near = Kept(Nearest(tools, [*train, *taught_pairs], embedder))
+        frozen = Fusion.of([near, linear, *(stages[name] for name in BESIDE)], weighing)
         measure("fusion, frozen, pairs", frozen)
         measure("fusion, pairs, by parts", Clauses.of(frozen, weighing))
 
@@ -182,8 +183,8 @@ def main(config: ToolsTableConfig) -> Rows:
             seed=seed,
         )
         head = Head(encoder, LastSeen(CachedEmbedder(encoder, cache_folder())))
-        scorer = Scored(tools.space, head, name="tuned")
-        nearest = Nearest(tools, [*train, *taught_pairs], head.embedder)
+        scorer = Kept(Scored(tools.space, head, name="tuned"))
+        nearest = Kept(Nearest(tools, [*train, *taught_pairs], head.embedder))
         measure("tuned encoder", scorer)
         measure("tuned encoder, nearest", nearest)
         fusion = Fusion.of([scorer, nearest, *frozen.stages], weighing)
@@ -210,8 +211,8 @@ def main(config: ToolsTableConfig) -> Rows:
     measure(f"tool2vec, {len(some):,} usages", Tool2Vec.of(tools, some, embedder))
     for seed in config.seeds:
         of_triplets = tuned_triplets(config.embedder, some, config.out / f"triplets-{seed}", seed=seed)
-        near = LastSeen(CachedEmbedder(of_triplets, cache_folder()))
-        measure("the same, triplets", Tool2Vec.of(tools, some, near))
+        asked = LastSeen(CachedEmbedder(of_triplets, cache_folder()))
+        measure("the same, triplets", Tool2Vec.of(tools, some, asked))
         second = tuned_refiner(
             config.embedder,
             some,
