@@ -83,6 +83,27 @@ def test_usage_is_generated_within_a_budget_and_goes_on_from_the_journal(chat_se
     assert len(asked) == 9
 
 
+@pytest.mark.parametrize("needs", ["0", "two", "1,,2", ""])
+def test_how_many_tools_a_request_needs_are_numbers(needs: str, tmp_path: Path) -> None:
+    tools = tmp_path / "tools.jsonl"
+    ToolSet([Tool("a", "b")]).save(tools)
+    arguments = ["generate", str(tools), "--model", "http://127.0.0.1:1/v1#none", "--out", "-", "--needs", needs]
+    result = CliRunner().invoke(command, arguments)
+    assert result.exit_code == 2
+    assert f"give numbers from 1, with commas between, not {needs!r}" in " ".join(result.output.split())
+
+
+def test_parts_of_a_query_are_looked_up_and_kept(tmp_path: Path) -> None:
+    tools, out = tmp_path / "tools.jsonl", tmp_path / "retriever"
+    run("import", "sample:support", "--out", tools)
+    run("train", tools, "sample:support", "--out", out, "--stage", "mlc", "--parts")
+    kept = json.loads((out / "retriever.json").read_text())["stages"][0]
+    assert kept["kind"] == "clauses"
+    assert kept["weights"]["max"] + kept["weights"]["mean"] > 0
+    found = json.loads(run("search", out, "where is my parcel and please cancel my subscription", "-k", "2"))
+    assert {tool["name"] for tool in found["tools"]} == {"Where is my order", "Cancel subscription"}
+
+
 def test_descriptions_need_no_usage(tmp_path: Path) -> None:
     tools, out = tmp_path / "tools.jsonl", tmp_path / "retriever"
     run("import", "sample:support", "--out", tools)
