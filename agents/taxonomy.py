@@ -140,23 +140,24 @@ def _documents(texts: Iterable[str | Record], settings: TaxonomySettings) -> lis
         return documents
     from labelspace.agents.rare_sample import rare_sample
 
-    vectors = sampling_embedder(settings.embedder, documents).embed(documents)
+    vectors = sampling_embedder(settings.embedder, documents, cache=settings.cache).embed(documents)
     drawn = rare_sample(vectors, settings.max_documents, seed=settings.seed)
     note(f"the taxonomy is made from {settings.max_documents:,} of {len(documents):,} texts, drawn for variety")
     return [documents[place] for place in drawn]
 
 
-def sampling_embedder(spec: str, documents: Sequence[str]) -> Embedder:
+def sampling_embedder(spec: str, documents: Sequence[str], *, cache: Path | None = None) -> Embedder:
     """What documents are compared by where a sample is drawn: TF-IDF in random directions, or as `load_embedder` says.
 
     Args:
         spec: As for `load_embedder`.
         documents: In random order; TF-IDF learns from the first.
+        cache: As for `load_embedder`.
     """
     from labelspace.embed import fit_embedder, load_embedder
     from labelspace.embed.tfidf import TfidfEmbedder
 
-    embedder = TfidfEmbedder(directions="random") if spec == "tfidf" else load_embedder(spec)
+    embedder = TfidfEmbedder(directions="random") if spec == "tfidf" else load_embedder(spec, cache=cache)
     return fit_embedder(embedder, documents[:_FITTED])
 
 

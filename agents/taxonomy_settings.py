@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from labelspace.errors import ConfigError
@@ -26,6 +27,8 @@ class TaxonomySettings:
     """So many documents are drawn where there are more (the paper took 10,000)."""
     embedder: str = "tfidf"
     """What documents are compared by where a diverse sample is drawn."""
+    cache: Path | None = None
+    """Folder that keeps the vectors of an embedder that learns nothing from the texts."""
     summarize: Literal["long", "always", "never"] = "long"
     """Which documents are summarised."""
     long_words: int = 60

@@ -84,9 +84,13 @@ def compose(data: Path, which: Mixture, rows: int) -> Texts:
     return Texts(order, [found[text] for text in order], rare)
 
 
+def _label(row: Record) -> str:
+    return str(row.label)
+
+
 def _by_topic(data: Path, name: str) -> dict[str, list[str]]:
     """Different texts of a data set by topic."""
-    topic_of = _TOPIC.get(name, lambda row: str(row.label))
+    topic_of = _TOPIC.get(name, _label)
     found: dict[str, str] = {}
     for split in _SPLITS[name]:
         for row in read_rows(data, name, split):

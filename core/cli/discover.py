@@ -141,6 +141,7 @@ def command(
     """
     from labelspace.cli.spaces import space_lines
     from labelspace.data import read_records
+    from labelspace.embed import cache_folder
     from labelspace.errors import ConfigError
 
     begun = _begun(model, method, start, update, candidates)
@@ -158,14 +159,13 @@ def command(
         "patience": patience,
         "language": language,
         "embedder": embedder,
+        "cache": cache_folder() if cache else None,
         "seed": seed,
     }
     sizes: dict[str, int] = {}
     changes, steps = None, tuple[Any, ...]()
     if model == "none" or method == "clusters":
-        space, sizes = _clusters(
-            [record.text for record in records], model, told, asking, max_labels=max_labels, cache=cache
-        )
+        space, sizes = _clusters([record.text for record in records], model, told, asking, max_labels=max_labels)
     else:
         from labelspace.agents.discover import most_labels
         from labelspace.agents.taxonomy import TaxonomySettings, make_taxonomy
@@ -227,12 +227,11 @@ def _clusters(
     asking: dict[str, Any],
     *,
     max_labels: int | None,
-    cache: bool,
 ) -> tuple[LabelSpace, dict[str, int]]:
     """Clusters, named by a model where there is one; and how many texts each has."""
     from labelspace.agents.cluster import discover_clusters
     from labelspace.agents.naming import name_clusters
-    from labelspace.embed import cache_folder, load_embedder
+    from labelspace.embed import load_embedder
 
     namer: Any = name_clusters
     if model != "none":
@@ -242,7 +241,7 @@ def _clusters(
         namer = ModelNamer(model, TaxonomySettings(**told), **asking)
     found = discover_clusters(
         texts,
-        embedder=load_embedder(told["embedder"], cache=cache_folder() if cache else None),
+        embedder=load_embedder(told["embedder"], cache=told["cache"]),
         max_labels=max_labels,
         levels=told["levels"],
         seed=told["seed"],
