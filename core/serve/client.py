@@ -20,11 +20,14 @@ from labelspace.llm.request import Outcome, Reply, Request
 from labelspace.llm.sync import iterate, run
 from labelspace.readout import read_probabilities
 from labelspace.records import Prediction, Record, as_records, set_aside_blank
+from labelspace.serve.answers import HEAD
 from labelspace.serve.batching import Probabilities
-from labelspace.serve.protocol import ClassifyModel, ask_for, read_rows
+from labelspace.serve.protocol import ClassifyModel, ask_for, read_cascade, read_rows
 from labelspace.serve.served import FILE, Served
 from labelspace.space import LabelSpace
 
+Rows = tuple[Probabilities, dict[int, Any]]
+"""Probabilities [n, k], and what a cascade says of some of the texts."""
 _MOST = 1024
 """Records of one request, blank ones counted."""
 
@@ -129,8 +132,8 @@ class VLLMClassifier:
             # One sign stands in where all are blank, and its answer is passed over.
             return ask_for([record.text for record in batch if not record.is_blank] or ["."])
 
-        def read(reply: Reply, _batch: list[Record]) -> Probabilities:
-            return read_rows(reply, served)
+        def read(reply: Reply, _batch: list[Record]) -> Rows:
+            return read_rows(reply, served), read_cascade(reply)
 
         # The engine keeps replies; they go to a file, so that memory does not grow with the texts.
         with tempfile.TemporaryDirectory(prefix="labelspace-") as folder:
@@ -162,15 +165,31 @@ def batches(records: Iterator[Record], size: int) -> Iterator[list[Record]]:
 
 
 def read_outcome(
-    outcome: Outcome[list[Record], Probabilities], served: Served, source: Mapping[str, Any]
+    outcome: Outcome[list[Record], Rows], served: Served, source: Mapping[str, Any]
 ) -> Iterator[Prediction]:
     """One prediction for each record of a request."""
-    rows = iter(()) if outcome.value is None else iter(outcome.value)
+    rows, said = ((), {}) if outcome.value is None else outcome.value
+    left = iter(enumerate(rows))
     for record in outcome.item:
         if record.is_blank:
             yield set_aside_blank(record, source)
         elif outcome.status == "failed":
             yield Prediction(record.id, status="failed", reason=outcome.reason, source=source)
         else:
-            names, thresholds = served.names, served.thresholds
-            yield read_probabilities(record, next(rows), names=names, thresholds=thresholds, source=source)
+            at, row = next(left)
+            made = read_probabilities(record, row, names=served.names, thresholds=served.thresholds, source=source)
+            yield completed(made, said[at]) if at in said else made
+
+
+def completed(made: Prediction, said: Mapping[str, Any]) -> Prediction:
+    """The prediction of a head, completed by what a cascade behind the server says."""
+    if said["answered_by"] == HEAD:
+        return replace(made, reason=said["review"])
+    return replace(
+        made,
+        labels=tuple(said["labels"]),
+        confidence=said["confidence"],
+        status=said["status"],
+        reason=said["reason"],
+        source={**made.source, "answered_by": said["answered_by"]},
+    )

@@ -14,6 +14,7 @@ from labelspace.errors import ConfigError, MissingExtra, ModelError
 from labelspace.llm.client import HTTPModel
 from labelspace.llm.dialect import Dialect
 from labelspace.llm.request import CallFailed, Message, Reply, ReplyError, Request
+from labelspace.serve.answers import HEAD
 from labelspace.serve.batching import Overloaded, Probabilities, Refused
 from labelspace.serve.outer_head import Apply, outer_head, read_vector
 from labelspace.serve.served import Served
@@ -67,7 +68,8 @@ class ClassifyDialect(Dialect):
                 f"the server answers {len(request.messages)} texts with {shape}, but the model has "
                 f"{len(self.served.names)} labels; is it another model's description?"
             )
-        return Reply(orjson.dumps(rows).decode())
+        said = {at: one for at, one in enumerate(data) if one.get("answered_by", HEAD) != HEAD or one.get("review")}
+        return Reply(orjson.dumps([rows, *([list(said.items())] if said else [])]).decode())
 
     @cached_property
     def _head(self) -> Apply:
@@ -140,7 +142,7 @@ def read_rows(reply: Reply, served: Served) -> Probabilities:
     Raises:
         ReplyError: A number is none.
     """
-    rows: Probabilities = np.asarray(orjson.loads(reply.text), dtype=np.float32)
+    rows: Probabilities = np.asarray(orjson.loads(reply.text)[0], dtype=np.float32)
     if served.logits and served.multi_label:
         rows = 1 / (1 + np.exp(-rows, dtype=np.float32))
     elif served.logits:
@@ -149,6 +151,11 @@ def read_rows(reply: Reply, served: Served) -> Probabilities:
     if not np.isfinite(rows).all():
         raise ReplyError("a probability is not a number")
     return rows
+
+
+def read_cascade(reply: Reply) -> dict[int, Any]:
+    """What a cascade says of texts, by place, where that is not the head's answer or a person should look at it."""
+    return dict(*orjson.loads(reply.text)[1:])
 
 
 class Upstream:

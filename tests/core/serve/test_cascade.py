@@ -18,6 +18,7 @@ from labelspace.finetune.cascade import Point, is_sure, save_point
 from labelspace.finetune.classifier import HeadClassifier
 from labelspace.finetune.store import save_model
 from labelspace.serve.cascade import Cascade
+from labelspace.serve.client import VLLMClassifier
 
 LIMIT = 0.8
 TEXTS = [f"{what} {n}" for n, what in enumerate(["where is my parcel", "zzz qqq", "I want a refund", "hm"] * 4)]
@@ -67,6 +68,7 @@ def test_the_head_where_it_is_sure_and_the_model_where_not(
     with start(cascade=cascade(asked.url)) as running:
         status, _, reply = call(running.port, "POST", "/classify", {"input": [*TEXTS, ""]})
         told = counted(running.port)
+        client = list(VLLMClassifier(running.address, batch_size=3).predict(TEXTS))
     assert status == 200
     *data, blank = reply["data"]
     for one, known, label in zip(data, sure(classifier), classifier.head.predict(TEXTS), strict=True):
@@ -74,6 +76,8 @@ def test_the_head_where_it_is_sure_and_the_model_where_not(
         assert (one["label"], one["labels"]) == (wanted[0], [wanted[0]])
         assert (one["answered_by"] == "head") == known and one["review"] is None and len(one["probs"]) > 1
     assert blank["status"] == "abstained" and blank["review"] is None
+    assert [list(one.labels) for one in client] == [one["labels"] for one in data]
+    assert [one.source.get("answered_by", "head") for one in client] == [one["answered_by"] for one in data]
     assert len(asked.answered) == told['labelspace_cascade_total{by="model"}'] == sure(classifier).count(False)
     assert told['labelspace_cascade_total{by="head"}'] == sure(classifier).count(True)
 
@@ -130,7 +134,9 @@ def test_without_a_model_a_person_is_told(start: Any, cascade: Make, classifier:
     with start(cascade=cascade(None)) as running:
         _, _, reply = call(running.port, "POST", "/classify", {"input": TEXTS})
         told = counted(running.port)
+        client = list(VLLMClassifier(running.address).predict(TEXTS))
     reviews = [one["review"] for one in reply["data"]]
+    assert [(one.status, one.reason) for one in client] == [("ok", review) for review in reviews]
     assert reviews == [None if known else "the head is not sure" for known in sure(classifier)]
     assert [one["label"] for one in reply["data"]] == classifier.head.predict(TEXTS)
     assert told['labelspace_cascade_total{by="person"}'] == reviews.count("the head is not sure")
