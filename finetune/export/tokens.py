@@ -10,6 +10,8 @@ from labelspace.errors import ConfigError
 PIECE = "<soft-prompt>"
 """Name of the prompt in the template. It is no token: the text `<soft-prompt>` is tokenized as any other."""
 _TEMPLATE = "TemplateProcessing"
+_PAIRS = {"BertProcessing": (0, 1), "RobertaProcessing": (1, 0)}
+"""Further separators between the texts of a pair, and the type of the second."""
 
 
 def with_prompt(tokenizer: Any, first: int, length: int) -> Any:
@@ -53,6 +55,8 @@ def _insert(processor: Any, first: int, length: int) -> Any:
         return _add(_empty(), first, length)
     if processor["type"] == _TEMPLATE:
         return _add(processor, first, length)
+    if processor["type"] in _PAIRS:
+        return _add(_spelled_out(processor), first, length)
     if processor["type"] == "ByteLevel":  # moves offsets, adds nothing
         return {"type": "Sequence", "processors": [processor, _add(_empty(), first, length)]}
     if processor["type"] == "Sequence":
@@ -64,6 +68,20 @@ def _insert(processor: Any, first: int, length: int) -> Any:
         if all(part["type"] == "ByteLevel" for part in parts):
             return {**processor, "processors": [*parts, _add(_empty(), first, length)]}
     raise ConfigError(f"the tokenizer adds special tokens by {processor['type']}, into which no soft prompt is put yet")
+
+
+def _spelled_out(processor: dict[str, Any]) -> dict[str, Any]:
+    """BERT's and RoBERTa's own post-processors as a template that adds the same."""
+    (separator, after), (start, before) = processor["sep"], processor["cls"]
+    between, second = _PAIRS[processor["type"]]
+    start_piece = {"SpecialToken": {"id": start, "type_id": 0}}
+    ends = [{"SpecialToken": {"id": separator, "type_id": kind}} for kind in (0, second)]
+    single = [start_piece, {"Sequence": {"id": "A", "type_id": 0}}, ends[0]]
+    pair = [*single, *[ends[0]] * between, {"Sequence": {"id": "B", "type_id": second}}, ends[1]]
+    names = {
+        name: {"id": name, "ids": [number], "tokens": [name]} for name, number in ((start, before), (separator, after))
+    }
+    return {"type": _TEMPLATE, "single": single, "pair": pair, "special_tokens": names}
 
 
 def _empty() -> dict[str, Any]:

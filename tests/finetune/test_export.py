@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
+import tokenizers
 import torch
 import transformers
 
@@ -16,6 +17,7 @@ from labelspace.cli import main
 from labelspace.errors import ConfigError, DataError
 from labelspace.finetune.export.adapter import export_adapter
 from labelspace.finetune.export.check import compare
+from labelspace.finetune.export.tokens import with_prompt
 from labelspace.finetune.export.vllm import export_merged
 from labelspace.finetune.store import load_classifier
 from labelspace.finetune.tuned_store import save_tuned
@@ -141,6 +143,20 @@ def test_no_text_reaches_a_soft_prompt(bases: tiny.Bases, tmp_path: Path) -> Non
     weights = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "out").state_dict()
     found = weights["model.embed_tokens.weight"][410:].numpy()
     np.testing.assert_array_equal(found, model.model.prompt.detach().numpy())
+
+
+@pytest.mark.parametrize("kind", ["BertProcessing", "RobertaProcessing"])
+def test_a_prompt_before_the_special_tokens_of_bert_and_roberta(bases: tiny.Bases, kind: str) -> None:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(bases["plain"])
+    tokenizer.backend_tokenizer.post_processor = getattr(tokenizers.processors, kind)(("</s>", 1), ("<s>", 0))
+    prompted = with_prompt(tokenizer, 500, 3)
+    for texts in (("a cat",), ("",), ("the red cat", "a dog")):
+        plain, ours = tokenizer(*texts), prompted(*texts)
+        assert ours["input_ids"] == [500, 501, 502, *plain["input_ids"]]
+        assert (
+            prompted(*texts, return_token_type_ids=True)["token_type_ids"][3:]
+            == (tokenizer(*texts, return_token_type_ids=True)["token_type_ids"])
+        )
 
 
 @pytest.mark.parametrize(
