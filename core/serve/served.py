@@ -131,6 +131,8 @@ class Served:
             )
         except (KeyError, TypeError, ValueError, AttributeError, LabelspaceError) as error:
             raise DataError(f"is no description of a served model: {error!r}", path=origin) from error
+        if made.asks not in get_args(Asks):
+            raise DataError(f"asks vLLM for {made.asks!r}, which this version does not know", path=origin)
         if made.thresholds is not None and len(made.thresholds) != len(made.names):
             raise DataError(f"{len(made.thresholds)} thresholds for {len(made.names)} labels", path=origin)
         return made
