@@ -1,7 +1,32 @@
 """`labelspace discover` over 100,000 documents: a model reads of rare topics that a random sample lacks.
 
-labelspace run discover_100k                     # needs ../shared/data
-labelspace run discover_100k rows=20000 sample=400
+    labelspace run discover_100k                     # needs ../shared/data
+    labelspace run discover_100k rows=20000 sample=400
+
+100,000 different texts, composed with seed 0: half are comments of goemotions, most of which are like no other text;
+the rest are requests to plugins (metatool), questions (trec) and intents. Among them are 40 rare topics, 20 of 50 texts
+(0.05%) and 20 of 20 (0.02%). They are intents of clinc150, beside all of banking77 ("test"); everything about the
+sampler was chosen on intents of banking77, beside all of clinc150 (mixtures=[dev]). Of 2,000 texts that are drawn, in
+how many rare topics is at least one, and at least three? Means over three of our samples and 20 random ones.
+
+Then the command runs in a process of its own, with an endpoint that plays a script: that shows that it works from end
+to end, in what time and memory, and which rare topics stand in the prompts, but says nothing of a model's labels.
+
+Texts are compared by TF-IDF; with `embedder=` by a sentence encoder, which takes far longer. Expected (one core of a
+busy machine; the shares are exact, the times are not):
+
+    test: 100,000 documents, 40 rare topics of 50 texts, 20 texts
+                               50 texts: 1 seen, 3 seen  20 texts: 1 seen, 3 seen
+      random                             0.608            0.098            0.318            0.020
+      ours                               0.983            0.317            0.417            0.017
+      embedded in 99 s, a sample drawn in 71 s
+    labelspace discover, with a scripted endpoint (it shows the plumbing, and says nothing of a model's labels): 100,000
+    documents, 11 requests, 10 labels, 107 s, at most 817 MB
+      read by the model                  0.850            0.350            0.550            0.000
+
+So a topic of 0.05% is nearly always read of, and one of 0.02% in four to six of ten cases. Three texts of a topic, from
+which a label is likelier to be made, are read of a third of the former and of none of the latter: draw more texts
+(`--max-documents`) where such topics matter.
 """
 
 from __future__ import annotations

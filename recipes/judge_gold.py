@@ -1,7 +1,28 @@
 """The LLM judge of `labelspace judge` beside people: it chooses between labels that people gave and others.
 
-labelspace run judge_gold                    # replays tests/cassettes/judge_gold.jsonl; needs ../shared/data
-labelspace run judge_gold model=URL#NAME     # asks another model
+    labelspace run judge_gold                    # replays tests/cassettes/judge_gold.jsonl; needs ../shared/data
+    labelspace run judge_gold model=URL#NAME     # asks another model
+
+The texts are those of `discover_llm`. Each is shown with two labels in an order drawn by lot, and the judge says which
+describes it, or neither. Beside people's label stands one of another topic (by lot), or one of the same topic
+(sibling); or neither is people's, and both are of other topics. The judge sees the names that people gave and no
+description, 20 texts a request, in random order. Topics are clinc150's 10 domains and bills' 20 topics; leaves are the
+intents and subtopics, of 300 texts.
+
+What it is: whether this judge, asked as `labelspace judge` asks, chooses as the people did who labelled the data. What
+it is not: an agreement of people with each other, of which the data says nothing, nor a check of labels that a model
+made up. Where the judge says "neither" of a people's label, either may be wrong, and a text of bills can belong to two
+topics. Relevance has no gold. The replies were recorded once, from an LLM that may know these public data sets.
+
+Expected, without any call, in seconds:
+
+    clinc150, topics: Cohen's kappa 0.974 (0.951 to 0.989); the same: by lot 0.993, neither 0.962
+    clinc150, leaves: Cohen's kappa 0.995 (0.985 to 1.000); the same: by lot 0.990, neither 1.000, sibling 1.000
+    bills, topics: Cohen's kappa 0.844 (0.798 to 0.883); the same: by lot 0.865, neither 0.958
+    bills, leaves: Cohen's kappa 0.840 (0.786 to 0.889); the same: by lot 0.829, neither 0.980, sibling 0.876
+
+and below each line the agreement and the kappa of each topic: of bills' topics, from 1.000 on foreign trade to 0.529 on
+law and crime and 0.438 on housing (9 texts).
 """
 
 from __future__ import annotations

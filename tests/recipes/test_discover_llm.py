@@ -15,7 +15,8 @@ from labelspace.recipes.discover_llm import DiscoverLlmConfig, main
 
 CASSETTES = Path(__file__).resolve().parents[1] / "cassettes"
 CASSETTE = CASSETTES / "discover_llm.jsonl"
-QUOTELESS = ("discover_llm.jsonl", "discover_update.jsonl", "judge_gold.jsonl")
+QUOTING = {"discover_llm.jsonl": 0, "discover_update.jsonl": 0, "judge_gold.jsonl": 0, "discover_summaries.jsonl": 1}
+"""Runs of so many words of a text that one reply may have: a summary of one tax bill shares eight with another bill."""
 QUOTED = 8
 TITLE = "taxonomy of the model, its labels"
 EXPECTED = {
@@ -51,10 +52,12 @@ def test_no_reply_quotes_a_text(data_dir: Path) -> None:
         for record in read_records(data_dir / f"{file}.jsonl.gz"):
             words = re.findall(r"\w+", record.text.casefold())
             runs.update(tuple(words[at : at + QUOTED]) for at in range(len(words) - QUOTED + 1))
-    for line in (line for name in QUOTELESS for line in (CASSETTES / name).read_text(encoding="utf-8").splitlines()):
-        words = re.findall(r"\w+", json.loads(line)["reply"].casefold())
-        found = [words[at : at + QUOTED] for at in range(len(words)) if tuple(words[at : at + QUOTED]) in runs]
-        assert not found, " ".join(found[0])
+    for name, most in QUOTING.items():
+        replies = [json.loads(line)["reply"] for line in (CASSETTES / name).read_text(encoding="utf-8").splitlines()]
+        for reply in replies:
+            words = re.findall(r"\w+", reply.casefold())
+            found = [words[at : at + QUOTED] for at in range(len(words)) if tuple(words[at : at + QUOTED]) in runs]
+            assert len(found) <= most, " ".join(found[0])
 
 
 def test_a_cassette_holds_keys_and_replies_alone() -> None:
