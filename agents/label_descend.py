@@ -102,15 +102,20 @@ class Descend:
     async def _down(self, engine: Engine, party: list[Found]) -> list[Found]:
         """Follow answers down to leaves."""
 
-        async def below(name: str, places: list[int]) -> list[Found]:
+        async def branch(name: str, places: list[int]) -> list[Found]:
             records = [party[at].item for at in places]
             stream = cast("AsyncGenerator[Found, None]", self._at(name).ask(engine, records, total=None, shown=False))
             async with aclosing(stream) as outcomes:
                 return await self._down(engine, [outcome async for outcome in outcomes])
 
         split = self._split(party)
-        found = await asyncio.gather(*(below(name, places) for name, places in split.items()))
-        return self._all_joined(party, split, found)
+        tasks = [asyncio.ensure_future(branch(name, places)) for name, places in split.items()]
+        try:
+            return self._all_joined(party, split, await asyncio.gather(*tasks))
+        finally:  # where one branch ends the run, the others ask nothing more
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def replay(self, engine: Engine, records: Iterable[Record]) -> Iterator[Found | None]:
         """What the journal alone tells of each record."""

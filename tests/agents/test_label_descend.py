@@ -12,7 +12,7 @@ import pytest
 
 from labelspace.agents.label_descend import below
 from labelspace.agents.labeler import FITS_NOWHERE, Labeler
-from labelspace.llm import Request, ScriptedLLM
+from labelspace.llm import Request, ScriptedLLM, Stopped
 from labelspace.records import Prediction, Record
 from labelspace.space import Label, LabelSpace
 
@@ -200,3 +200,22 @@ def test_each_level_has_its_candidates() -> None:
     missed = Labeler(space, model=ScriptedLLM(script(animal="animal", cat="cat")), descend=True, candidates=2)
     list(missed.predict([Record("1", "a cat and a dog", ("fox",))]))
     assert missed.account["candidates"]["labels_held"] == 0
+
+
+def test_a_run_that_stops_on_the_way_down_sets_the_rest_aside(tmp_path: Path) -> None:
+    leaves = ["cat", "stone", "wild", "dog"]
+    texts = [f"{leaves[n % 4]} {n}" for n in range(300)]
+    journal, calls = tmp_path / "journal.sqlite", {"requests": 0}
+
+    def away(request: Request) -> str:
+        calls["requests"] += 1
+        if calls["requests"] > 90:
+            raise Stopped("the server is away")
+        return by_path(request)
+
+    how: dict[str, Any] = {"batch_documents": 4, "journal": journal, "set_aside": True, "concurrency": 1}
+    made = descend(away, texts, **how)
+    assert len(made) == 300
+    assert {one.status for one in made} == {"ok", "failed"}
+    assert all(one.status == "failed" or one.label == leaves[n % 4] for n, one in enumerate(made))
+    assert [one.label for one in descend(by_path, texts, **how)] == [leaves[n % 4] for n in range(300)]
