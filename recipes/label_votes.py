@@ -103,13 +103,9 @@ def load(data: Path, name: str) -> Task:
     return Task(name, space, five_each, [], sample(read(data, name, "test"), 200, 0), {}, 0.9)
 
 
-def ask(config: LabelVotesConfig, task: Task, embedder: Embedder) -> dict[str, list[Prediction]]:
-    """Labels of the test texts by each way of asking.
-
-    Raises:
-        DataError: The cassette lacks a reply.
-    """
-    ways: Mapping[str, Mapping[str, Any]] = {
+def ways_of(task: Task) -> dict[str, dict[str, Any]]:
+    """Settings of the labeler by way of asking."""
+    return {
         STATED: {"confidence": "verbal"},
         ONE: {},
         ORDERS: {"permutations": 3},
@@ -117,6 +113,16 @@ def ask(config: LabelVotesConfig, task: Task, embedder: Embedder) -> dict[str, l
         EXAMPLES: {"labelled": task.pool, "shots": 20},
         REASONS: {"rationale": True},
     }
+
+
+def ask(
+    config: LabelVotesConfig, task: Task, embedder: Embedder, ways: Mapping[str, Mapping[str, Any]]
+) -> dict[str, list[Prediction]]:
+    """Labels of the test texts by each way of asking.
+
+    Raises:
+        DataError: The cassette lacks a reply.
+    """
 
     def one(at: int) -> list[Prediction]:
         model = RecordedModel(config.cassette) if config.model is None else connect(config.model, timeout=5000)
@@ -171,7 +177,7 @@ def main(config: LabelVotesConfig) -> dict[str, dict[str, dict[str, float]]]:
     for name in config.tasks:
         task = load(config.data, name)
         click.echo(f"\n{name}: {len(task.test)} test texts, {len(task.space.leaves)} labels, {task.measure}")
-        found[name] = report(task, voted(task, ask(config, task, embedder)))
+        found[name] = report(task, voted(task, ask(config, task, embedder, ways_of(task))))
     return found
 
 
