@@ -23,9 +23,10 @@ Expected with all-MiniLM-L6-v2, a minute without a call (calibration error and a
     3 prompts                    +0.00 (+0.00 to +0.00)   0.093, 0.718    +0.69 (-0.38 to +2.19)   0.307, 0.631
     all 9                        -0.50 (-1.50 to +0.00)   0.103, 0.781    -0.45 (-2.75 to +1.80)   0.281, 0.631
 
-No vote labels better than one reply, and the confidence that one reply states tells right from wrong better than the
-agreement of nine: with this model, spend on examples rather than on votes. It answered many of these requests in one
-context, so its replies agree more than independent ones would.
+No vote labels better than one reply, and the confidence that one reply states told right from wrong better than the
+agreement of nine (on banking77 the intervals of the areas overlap: 0.804 to 0.970 and 0.679 to 0.881). With this model,
+spend on examples rather than on votes. It answered many of these requests in one context, so its replies agree more
+than independent ones would.
 """
 
 from __future__ import annotations
