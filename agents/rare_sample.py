@@ -70,7 +70,8 @@ def middles(vectors: Rows, count: int, rng: np.random.Generator) -> tuple[Labels
     weight = (length / (near.shape[1] + 1)).astype(np.float64) ** _COHERENCE + 1e-12
     cell, likeness = np.zeros(len(rows), dtype=np.int64), np.full(len(rows), -1.0, dtype=np.float32)
     drawn, reach = 0, np.cumsum(weight)
-    while drawn < count and reach[-1] > 1e-9 * len(rows) * drawn:
+    least = 1e-10 * reach[-1]  # less is left where all rows are copies of those drawn
+    while drawn < count and reach[-1] > least:
         times = 1 if drawn == 0 else min(_AT_ONCE, count - drawn)
         at = np.minimum(np.searchsorted(reach, rng.random(times) * reach[-1]), len(rows) - 1)
         found = rows @ rows[at].T

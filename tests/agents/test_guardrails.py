@@ -17,7 +17,7 @@ from labelspace.agents.labeler import NOT_ASKED, Labeler
 from labelspace.agents.naming_model import ModelNamer
 from labelspace.agents.taxonomy import TaxonomySettings, make_taxonomy
 from labelspace.agents.taxonomy_judge import Item, judge_items
-from labelspace.errors import ConfigError
+from labelspace.errors import BudgetExceeded, ConfigError
 from labelspace.llm import Request, ScriptedLLM
 from labelspace.llm.request import CallFailed
 from labelspace.records import Record
@@ -124,3 +124,20 @@ def test_batches_that_a_budget_stops_are_set_aside_and_what_was_paid_is_kept(tmp
 def test_instructions_that_cannot_be_written_are_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="can't be written"):
         Instructions(space="s", used=True, labels={}).save(tmp_path / "missing" / "file.yaml")
+
+
+def test_a_vote_of_one_is_refused() -> None:
+    with pytest.raises(ConfigError, match="at least 2 samples"):
+        Labeler(SPACE, model=ScriptedLLM([]), one_token=True, confidence="sampled", samples=1)
+
+
+def test_one_token_labels_are_estimated_without_a_call() -> None:
+    model = ScriptedLLM([])
+    found = Labeler(SPACE, model=model, one_token=True, confidence="sampled", samples=3).estimate(["a", "b"])
+    assert (found.calls, model.requests) == (6, [])
+
+
+def test_a_budget_that_stops_a_vote_is_an_error_where_nothing_is_set_aside() -> None:
+    model = ScriptedLLM(lambda _: "cats")
+    with pytest.raises(BudgetExceeded, match="1 calls"):
+        list(Labeler(SPACE, model=model, permutations=2, concurrency=1, engine={"budget": "1 calls"}).predict(["a"]))
