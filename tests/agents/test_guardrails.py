@@ -82,14 +82,17 @@ def test_a_share_held_out_is_between_none_and_all(share: float) -> None:
         TaxonomySettings(held_out=share)
 
 
-def test_clusters_that_are_named_alike_and_have_the_same_words_are_numbered() -> None:
-    texts = ["the same words"] * 8
-    vectors = np.eye(2, dtype=np.float32)[[0] * 4 + [1] * 4]
-    namer = ModelNamer(ScriptedLLM(lambda _: json.dumps({"name": "Trouble", "description": "What it is."})))
-    named = namer(texts, vectors, np.array([0] * 4 + [1] * 4), taken=["Trouble"])
-    names = [one.name for one in named]
-    assert len({name.casefold() for name in (*names, "Trouble")}) == 3
-    assert names[1] == f"{names[0]} 2"
+def test_a_cluster_that_falls_back_on_a_name_that_is_taken_is_numbered() -> None:
+    texts = [f"the card was declined {at}" for at in range(4)] + [f"the parcel came late {at}" for at in range(4)]
+    vectors, labels = np.eye(2, dtype=np.float32)[[0] * 4 + [1] * 4], np.array([0] * 4 + [1] * 4)
+    fallback = ModelNamer(ScriptedLLM(lambda _: "no"))(texts, vectors, labels)[1].name
+
+    def answer(request: Request) -> str:
+        about_cards = "declined" in request.messages[1]["content"].partition("<neighbours")[0]
+        return json.dumps({"name": fallback, "description": "What it is."}) if about_cards else "no"
+
+    named = ModelNamer(ScriptedLLM(answer))(texts, vectors, labels)
+    assert [one.name for one in named] == [fallback, f"{fallback} 2"]
 
 
 def test_agreement_of_runs_is_in_the_report() -> None:
@@ -119,6 +122,16 @@ def test_batches_that_a_budget_stops_are_set_aside_and_what_was_paid_is_kept(tmp
     # Closed: nothing is asked, and what the journal has is given.
     again = list(Labeler(SPACE, model=ScriptedLLM([]), closed="no server", **how).predict(texts))
     assert [one.status for one in again] == ["ok"] * 2 + ["failed"] * 4
+
+
+def test_what_was_asked_again_singly_is_replayed_where_nothing_may_be_asked(tmp_path: Path) -> None:
+    def answer(request: Request) -> str:
+        return "dogs" if request.choices is not None else '{"1": "cats", "2": "mice"}'
+
+    how: dict[str, Any] = {"batch_documents": 2, "journal": tmp_path / "j.sqlite"}
+    first = list(Labeler(SPACE, model=ScriptedLLM(answer), **how).predict(["a", "b"]))
+    again = list(Labeler(SPACE, model=ScriptedLLM([]), closed="no server", **how).predict(["a", "b"]))
+    assert [one.label for one in first] == [one.label for one in again] == ["cats", "dogs"]
 
 
 def test_instructions_that_cannot_be_written_are_told(tmp_path: Path) -> None:
