@@ -8,8 +8,9 @@ data sets (45 % of the variance on 32 of 384 axes, 78 % on 128), in tight and lo
 more or less noise added, so that the fifth best scores about what it does for real queries there (.44 to .87, median
 .72). One thread; medians over queries of the fastest of some rounds.
 
-Two processors, one of them busy with other work (load 1.2 to 2.1, six runs): exact search 0.88 to 1.13 ms, all products
-12 to 13 ms, with the encoder 15.6 ms. At load 8 to 38 exact search took 1.0 to 1.2 ms.
+Two processors, one of them busy with training (load 1.9): exact search 0.90 ms (90 % of the queries within 1.93), all
+products 12 ms, with the encoder 14.5 ms; a query of two parts, which is embedded as a whole and part by part and
+searched for three times, 31 ms. At load 8 to 38 exact search took 0.9 to 1.2 ms.
 """
 
 from __future__ import annotations
