@@ -18,7 +18,7 @@ what else runs, and are no measure of idle cores; the CPU time of a request is n
     MiniLM, clinc150 (11 tokens)                 61         212     21.25        3.35    6.3 times less
     MiniLM, sample:support (49 tokens)           35          32     33.15       13.45    2.5 times less
 The bar of five times the requests a second on idle cores is not shown here. On long texts MiniLM can't reach it: of our
-13.5 ms a request nearly all are the model in ONNX Runtime, some 70 GFLOP/s a core, as much for 4 texts at once as for 8;
+13.5 ms a request nearly all are the model in ONNX Runtime, some 70 GFLOP/s a core, for 4 texts at once as for 8;
 the 33 ms of the other leave room for 2.5 times. Of the 1.0 ms of the tiny one 0.7 are the model, 0.1 the tokenizer and
 0.15 HTTP. vLLM was not measured.
 """
