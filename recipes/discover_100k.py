@@ -12,16 +12,16 @@ how many rare topics is at least one, and at least three? Means over three of ou
 Then the command runs in a process of its own, with an endpoint that plays a script: that shows that it works from end
 to end, in what time and memory, and which rare topics stand in the prompts, but says nothing of a model's labels.
 
-Texts are compared by TF-IDF; with `embedder=` by a sentence encoder, which takes far longer. Expected (one core of a
-busy machine; the shares are exact, the times are not):
+Texts are compared by TF-IDF; with `embedder=` by a sentence encoder, which takes far longer. Expected (one thread
+of a shared machine with two cores, so that times vary threefold):
 
     test: 100,000 documents, 40 rare topics of 50 texts, 20 texts
                                50 texts: 1 seen, 3 seen  20 texts: 1 seen, 3 seen
       random                             0.608            0.098            0.318            0.020
       ours                               0.983            0.317            0.417            0.017
-      embedded in 99 s, a sample drawn in 71 s
+      embedded in 37 s, a sample drawn in 31 s
     labelspace discover, with a scripted endpoint (it shows the plumbing, and says nothing of a model's labels): 100,000
-    documents, 11 requests, 10 labels, 107 s, at most 817 MB
+    documents, 11 requests, 10 labels, 38 s, at most 816 MB
       read by the model                  0.850            0.350            0.550            0.000
 
 So a topic of 0.05% is nearly always read of, and one of 0.02% in four to six of ten cases. Three texts of a topic, from
