@@ -24,7 +24,7 @@ of a shared machine with two cores, so that times vary threefold):
     documents, 11 requests, 10 labels, 38 s, at most 816 MB
       read by the model                  0.850            0.350            0.550            0.000
 
-So a topic of 0.05% is nearly always read of, and one of 0.02% in four to six of ten cases. Three texts of a topic, from
+So a topic of 0.05% is read of in 85 to 98 of 100 cases, one of 0.02% in 42 to 55. Three texts of a topic, from
 which a label is likelier to be made, are read of a third of the former and of none of the latter: draw more texts
 (`--max-documents`) where such topics matter.
 """
