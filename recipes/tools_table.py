@@ -66,6 +66,7 @@ from labelspace.agents.tools.retriever import LastSeen, Retriever, Scored
 from labelspace.agents.tools.tool2vec import Tool2Vec
 from labelspace.agents.tools.toolset import ToolSet
 from labelspace.agents.tools.train import make_stage, split_usages
+from labelspace.agents.tools.tuned import tuned_mlc, tuned_refiner, tuned_triplets, unseen_scores
 from labelspace.agents.tools.usage import read_usages
 from labelspace.config import Config, to_yaml
 from labelspace.embed import cache_folder, load_embedder
@@ -127,8 +128,6 @@ class ToolsTableConfig(Config):
 
 def main(config: ToolsTableConfig) -> Rows:
     """Train, weigh, measure, print."""
-    from labelspace.finetune.tools_tuned import tuned_mlc, tuned_refiner, tuned_triplets, unseen_scores
-
     tools = ToolSet.load(config.data / "tools.jsonl.gz")
     train = read_usages(config.data / "train.jsonl.gz", tools.space)
     if config.dev is None:

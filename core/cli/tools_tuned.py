@@ -21,13 +21,13 @@ class Tuned:
 
     def scorer(self, base: str) -> Any:
         """An encoder that scores tools."""
-        from labelspace.finetune.tools_tuned import tuned_mlc
+        from labelspace.agents.tools.tuned import tuned_mlc
 
         return tuned_mlc(base, self.tools, self._taught(), self.folder / "tuned", seed=self.seed)
 
     def encoder(self, base: str) -> Any:
         """An encoder of queries, tuned with hard triplets."""
-        from labelspace.finetune.tools_tuned import tuned_triplets
+        from labelspace.agents.tools.tuned import tuned_triplets
 
         return tuned_triplets(base, self._taught(), self.folder / TRIPLETS, seed=self.seed)
 
@@ -35,7 +35,7 @@ class Tuned:
         """What ranks the candidates; it learns from those of linear layers that did not see the query."""
         from labelspace.agents.tools.store_stages import REFINER
         from labelspace.agents.tools.tool2vec import Tool2Vec
-        from labelspace.finetune.tools_tuned import tuned_refiner, unseen_scores
+        from labelspace.agents.tools.tuned import tuned_refiner, unseen_scores
 
         usages = self._taught()
         first = unseen_scores(self.tools, usages, usages, embedder)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +20,12 @@ from labelspace.agents.tools.toolset import ToolSet
 from labelspace.agents.tools.usage import Usage
 from labelspace.embed.base import Embedder
 from labelspace.errors import DataError
-from labelspace.finetune.tools_mlc import DEFAULTS, ToolMLC
-from labelspace.finetune.tools_refiner import ToolRefiner
-from labelspace.finetune.tools_triplets import QueryEncoder
-from labelspace.finetune.train_settings import TrainSettings
 from labelspace.progress import note
+
+if TYPE_CHECKING:
+    from labelspace.finetune.tools_mlc import ToolMLC
+    from labelspace.finetune.tools_refiner import ToolRefiner
+    from labelspace.finetune.tools_triplets import QueryEncoder
 
 LENGTH = 64
 """Tokens of a query that are read: few queries have more, and one such makes a whole batch long."""
@@ -37,7 +39,7 @@ def tuned_mlc(
     usages: Sequence[Usage],
     folder: Path,
     *,
-    rounds: int = DEFAULTS.epochs,
+    rounds: int = 6,
     share: float = 0.3,
     seed: int = 0,
 ) -> ToolMLC:
@@ -55,6 +57,8 @@ def tuned_mlc(
     Raises:
         DataError: There is no usage.
     """
+    from labelspace.finetune.tools_mlc import DEFAULTS, ToolMLC
+
     if (folder / "mlc.json").exists():
         note(f"{folder}: fine-tuned before, kept")
         return ToolMLC.load(folder)
@@ -74,6 +78,9 @@ def tuned_triplets(base: str, usages: Sequence[Usage], folder: Path, *, seed: in
     Raises:
         DataError: No usage has near it one that needs the same tool and one that does not.
     """
+    from labelspace.finetune.tools_triplets import QueryEncoder
+    from labelspace.finetune.train_settings import TrainSettings
+
     if (folder / "triplets.json").exists():
         note(f"{folder}: fine-tuned before, kept")
         return QueryEncoder.load(folder)
@@ -120,6 +127,9 @@ def tuned_refiner(
         layers: Layers of the base that it starts from.
         seed: Of order and dropout.
     """
+    from labelspace.finetune.tools_refiner import ToolRefiner
+    from labelspace.finetune.train_settings import TrainSettings
+
     if (folder / "refiner.json").exists():
         note(f"{folder}: fine-tuned before, kept")
         return ToolRefiner.load(folder)
