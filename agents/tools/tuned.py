@@ -1,7 +1,8 @@
 """Training what `labelspace tools train` and the recipe `tools_table` fine-tune, with settings that learn in minutes.
 
-Each is kept in a folder of its own: the same call finds it there. Settings were chosen for a small encoder (MiniLM)
-on one thread: token embeddings and lower layers stay as they are, long queries are cut.
+Each is kept in a folder of its own: the same call finds it there. Triplets and refiner have settings for a small
+encoder (MiniLM) on one thread: token embeddings and lower layers stay as they are, long queries are cut. They were
+chosen to be quick, not searched for.
 """
 
 from __future__ import annotations
