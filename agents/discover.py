@@ -35,7 +35,7 @@ def discover(
         space = discover(texts, model="http://127.0.0.1:8000/v1#name", use_case="What customers want")
         space.save("space.yaml")
 
-    `labelspace.agents.taxonomy.make_taxonomy` does the same with every setting, and tells how the labels came about.
+    `make_taxonomy` in `agents/taxonomy/loop.py` does the same with every setting, and tells how the labels came about.
 
     Args:
         texts: Texts or records; blank ones are passed over.
@@ -62,7 +62,7 @@ def discover(
         raise ConfigError(f"max_labels must be at least 2, not {max_labels}")
     if levels not in (1, 2):
         raise ConfigError(f"levels must be 1 or 2, not {levels}")
-    from labelspace.agents.taxonomy_settings import TaxonomySettings
+    from labelspace.agents.taxonomy.settings import TaxonomySettings
 
     settings = TaxonomySettings(use_case=use_case, levels=levels, candidates=candidates, embedder=embedder, seed=seed)
     settings = replace(settings, max_labels=most_labels(max_labels, start))
@@ -70,26 +70,26 @@ def discover(
     if model == "none" or method == "clusters":
         if start is not None or candidates > 1:
             raise ConfigError("clusters start from nothing and are made once: leave out start and candidates")
-        from labelspace.agents.cluster import discover_clusters
-        from labelspace.agents.naming import name_clusters
+        from labelspace.agents.clustering.cluster import discover_clusters
+        from labelspace.agents.clustering.naming import name_clusters
 
         namer: Any = name_clusters
         if model != "none":
-            from labelspace.agents.naming_model import ModelNamer
+            from labelspace.agents.taxonomy.naming import ModelNamer
 
             namer = ModelNamer(model, settings, **asking)
         plain = [record.text for record in as_records(texts)]
         return discover_clusters(
             plain, embedder=embedder, max_labels=max_labels, levels=levels, seed=seed, namer=namer
         ).space
-    from labelspace.agents.taxonomy import make_taxonomy
+    from labelspace.agents.taxonomy.loop import make_taxonomy
 
     return make_taxonomy(texts, settings, model=model, start=start, **asking).space
 
 
 def most_labels(given: int | None, start: LabelSpace | None) -> int:
     """The most labels that a model may make: as given, or 25, or a quarter more than those that it starts from."""
-    from labelspace.agents.taxonomy_settings import DEFAULT_MAX_LABELS
+    from labelspace.agents.taxonomy.settings import DEFAULT_MAX_LABELS
 
     if given is not None:
         return given

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from labelspace.agents.discover import discover
-    from labelspace.agents.labeler import Labeler
+    from labelspace.agents.labeling.labeler import Labeler
     from labelspace.data import read_records
     from labelspace.errors import LabelspaceError
     from labelspace.finetune.linear import LinearHead
@@ -22,7 +22,7 @@ _HOME = {
     "Classifier": "labelspace.records",
     "Label": "labelspace.space",
     "LabelSpace": "labelspace.space",
-    "Labeler": "labelspace.agents.labeler",
+    "Labeler": "labelspace.agents.labeling.labeler",
     "LabelspaceError": "labelspace.errors",
     "LinearHead": "labelspace.finetune.linear",
     "Prediction": "labelspace.records",

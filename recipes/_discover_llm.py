@@ -10,7 +10,7 @@ from typing import Literal
 
 import click
 
-from labelspace.agents.taxonomy_judge import Item, Verdict
+from labelspace.agents.taxonomy.judge import Item, Verdict
 from labelspace.data import read_records
 from labelspace.errors import DataError
 from labelspace.metrics import evaluate, matched_tree_distance, one_to_one_f1

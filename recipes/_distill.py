@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labelspace.agents.labeler import Labeler
+from labelspace.agents.labeling.labeler import Labeler
 from labelspace.data import read_records
 from labelspace.errors import DataError
 from labelspace.llm import connect

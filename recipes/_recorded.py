@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from labelspace.agents.labeler import Labeler
+from labelspace.agents.labeling.labeler import Labeler
 from labelspace.config import Config
 from labelspace.data import read_records
 from labelspace.errors import DataError

@@ -26,7 +26,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from labelspace.agents.labeler import Labeler
+from labelspace.agents.labeling.labeler import Labeler
 from labelspace.config import Config
 from labelspace.embed import cache_folder, load_embedder
 from labelspace.finetune.cascade import choose, curve, is_sure

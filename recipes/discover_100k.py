@@ -45,8 +45,8 @@ from typing import Any
 import click
 import numpy as np
 
-from labelspace.agents.rare_sample import rare_sample
-from labelspace.agents.taxonomy import sampling_embedder
+from labelspace.agents.taxonomy.loop import sampling_embedder
+from labelspace.agents.taxonomy.rare_sample import rare_sample
 from labelspace.config import Config
 from labelspace.data import write_rows
 from labelspace.prompts.fence import one_line

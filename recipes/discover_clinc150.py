@@ -41,7 +41,7 @@ from typing import Literal
 import click
 import numpy as np
 
-from labelspace.agents.partition import cluster
+from labelspace.agents.clustering.partition import cluster
 from labelspace.config import Config
 from labelspace.data import read_records
 from labelspace.embed import Vectors, cache_folder, fit_embedder, load_embedder

@@ -55,11 +55,11 @@ from typing import Any
 
 import click
 
-from labelspace.agents.cluster import discover_clusters
-from labelspace.agents.labeler import Labeler
-from labelspace.agents.naming_model import ModelNamer
-from labelspace.agents.taxonomy import Taxonomy, TaxonomySettings, make_taxonomy
-from labelspace.agents.taxonomy_judge import draw_items, judge_items
+from labelspace.agents.clustering.cluster import discover_clusters
+from labelspace.agents.labeling.labeler import Labeler
+from labelspace.agents.taxonomy.judge import draw_items, judge_items
+from labelspace.agents.taxonomy.loop import Taxonomy, TaxonomySettings, make_taxonomy
+from labelspace.agents.taxonomy.naming import ModelNamer
 from labelspace.config import Config
 from labelspace.embed import cache_folder, load_embedder
 from labelspace.errors import DataError

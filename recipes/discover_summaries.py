@@ -42,9 +42,9 @@ from pathlib import Path
 import click
 import numpy as np
 
-from labelspace.agents.taxonomy import TaxonomySettings, make_taxonomy
-from labelspace.agents.taxonomy_judge import draw_items, judge_items
-from labelspace.agents.taxonomy_questions import Questions
+from labelspace.agents.taxonomy.judge import draw_items, judge_items
+from labelspace.agents.taxonomy.loop import TaxonomySettings, make_taxonomy
+from labelspace.agents.taxonomy.questions import Questions
 from labelspace.llm import ChatModel, Engine
 from labelspace.llm.recorded import RecordedModel
 from labelspace.metrics import nmi

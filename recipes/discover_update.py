@@ -41,9 +41,9 @@ from pathlib import Path
 
 import click
 
-from labelspace.agents.migrate import Plan, migrate, plan_migration
-from labelspace.agents.taxonomy import TaxonomySettings, make_taxonomy
-from labelspace.agents.taxonomy_changes import Changes
+from labelspace.agents.taxonomy.changes import Changes
+from labelspace.agents.taxonomy.loop import TaxonomySettings, make_taxonomy
+from labelspace.agents.taxonomy.migrate import Plan, migrate, plan_migration
 from labelspace.metrics import ari, nmi, wilson
 from labelspace.metrics.clusters import one_to_one, partition
 from labelspace.recipes._discover_llm import TASKS, Name

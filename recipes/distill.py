@@ -48,10 +48,10 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from labelspace.agents.acquire import Acquisition
-from labelspace.agents.balance import balance
-from labelspace.agents.enough import label_enough
-from labelspace.agents.zeroshot import SimilarityLabeler
+from labelspace.agents.budget.acquire import Acquisition
+from labelspace.agents.budget.balance import balance
+from labelspace.agents.budget.enough import label_enough
+from labelspace.agents.labeling.zeroshot import SimilarityLabeler
 from labelspace.config import Config
 from labelspace.embed import Embedder, cache_folder, fit_embedder, load_embedder
 from labelspace.finetune.store import EMBEDDED

@@ -38,7 +38,7 @@ from typing import Literal
 import click
 import numpy as np
 
-from labelspace.agents.taxonomy_judge import Item, Verdict, judge_items
+from labelspace.agents.taxonomy.judge import Item, Verdict, judge_items
 from labelspace.llm import ChatModel
 from labelspace.metrics import cohen_kappa, kappa_by
 from labelspace.metrics.agreement import Kappa

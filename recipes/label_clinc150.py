@@ -7,7 +7,7 @@ Reads `clinc150/test.jsonl.gz` (4,500 texts) and the space in `recipes/spaces/cl
 domains of the data set, one-sentence descriptions of ours. The last
 row is what `labelspace label` does. "Centred" uses the labels alone; "adapted" has also seen the texts
 that it labels, never a gold label. How to adapt, and how sure to be, was settled on other texts (see
-`labelspace.agents.prototypes`); clinc150's dev texts were among them, its test texts were not.
+`labelspace.agents.labeling.prototypes`); clinc150's dev texts were among them, its test texts were not.
 
 Expected, all-MiniLM-L6-v2, a minute on two cores (accuracy, calibration error), and with embedder=tfidf:
     nearest name, as it is written     65.82%     -       51.93%     -
@@ -29,7 +29,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from labelspace.agents.zeroshot import SimilarityLabeler, speak
+from labelspace.agents.labeling.zeroshot import SimilarityLabeler, speak
 from labelspace.config import Config
 from labelspace.data import read_records
 from labelspace.embed import Embedder, cache_folder, load_embedder

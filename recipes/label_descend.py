@@ -27,7 +27,7 @@ from typing import Any
 import click
 import numpy as np
 
-from labelspace.agents.labeler import Labeler
+from labelspace.agents.labeling.labeler import Labeler
 from labelspace.config import Config
 from labelspace.errors import DataError
 from labelspace.llm import ChatModel, Reply, Request, connect

@@ -30,7 +30,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from labelspace.agents.candidates import Candidates
+from labelspace.agents.labeling.candidates import Candidates
 from labelspace.config import Config
 from labelspace.embed import cache_folder, load_embedder
 from labelspace.metrics.intervals import wilson

@@ -45,12 +45,12 @@ from typing import Any, Literal
 import click
 import numpy as np
 
-from labelspace.agents.calibrated import apply
-from labelspace.agents.calibration import best_f1, calibrate, decide, pairs_of
-from labelspace.agents.instruct import compare, write_instructions
-from labelspace.agents.instruct_groups import make_groups
-from labelspace.agents.instructions import instructed, say
-from labelspace.agents.labeler import Labeler
+from labelspace.agents.labeling.calibrated import apply
+from labelspace.agents.labeling.calibration import best_f1, calibrate, decide, pairs_of
+from labelspace.agents.labeling.instruct import compare, write_instructions
+from labelspace.agents.labeling.instruct_groups import make_groups
+from labelspace.agents.labeling.instructions import instructed, say
+from labelspace.agents.labeling.labeler import Labeler
 from labelspace.config import Config
 from labelspace.embed import cache_folder, load_embedder
 from labelspace.errors import DataError

@@ -33,11 +33,11 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from labelspace.agents.demonstrations import Demonstration, Demonstrations
-from labelspace.agents.label_batch import InBatches
-from labelspace.agents.label_lookup import Lookup
-from labelspace.agents.label_names import ByName
-from labelspace.agents.label_views import Views
+from labelspace.agents.labeling.batch import InBatches
+from labelspace.agents.labeling.demonstrations import Demonstration, Demonstrations
+from labelspace.agents.labeling.lookup import Lookup
+from labelspace.agents.labeling.names import ByName
+from labelspace.agents.labeling.views import Views
 from labelspace.config import Config
 from labelspace.embed import Embedder, cache_folder, load_embedder
 from labelspace.errors import DataError

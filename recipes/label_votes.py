@@ -41,9 +41,9 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from labelspace.agents.label_form import Answer
-from labelspace.agents.label_votes import tally
-from labelspace.agents.labeler import Labeler
+from labelspace.agents.labeling.form import Answer
+from labelspace.agents.labeling.labeler import Labeler
+from labelspace.agents.labeling.votes import tally
 from labelspace.config import Config
 from labelspace.embed import Embedder, cache_folder, load_embedder
 from labelspace.errors import DataError

@@ -32,8 +32,8 @@ from pathlib import Path
 
 import click
 
-from labelspace.agents.label_ray import label_with_ray
-from labelspace.agents.labeler import Labeler
+from labelspace.agents.labeling.labeler import Labeler
+from labelspace.agents.labeling.ray import label_with_ray
 from labelspace.config import Config
 from labelspace.data import read_records, write_predictions, write_rows
 from labelspace.space import LabelSpace

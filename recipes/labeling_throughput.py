@@ -39,7 +39,7 @@ from multiprocessing.connection import Connection
 
 import click
 
-from labelspace.agents.labeler import Labeler
+from labelspace.agents.labeling.labeler import Labeler
 from labelspace.config import Config
 from labelspace.llm import Engine, Reply, ReplyError, Request, iterate
 from labelspace.space import LabelSpace

@@ -16,9 +16,9 @@ from typing import Literal
 
 import click
 
+from labelspace.agents.budget.enough import Enough, label_enough
 from labelspace.agents.discover import discover
-from labelspace.agents.enough import Enough, label_enough
-from labelspace.agents.labeler import Labeler
+from labelspace.agents.labeling.labeler import Labeler
 from labelspace.config import Config, to_yaml
 from labelspace.data import find_source, read_predictions, read_records, write_predictions
 from labelspace.embed import cache_folder, fit_embedder, load_embedder

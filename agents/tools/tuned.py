@@ -24,9 +24,9 @@ from labelspace.errors import DataError
 from labelspace.progress import note
 
 if TYPE_CHECKING:
-    from labelspace.finetune.tools_mlc import ToolMLC
-    from labelspace.finetune.tools_refiner import ToolRefiner
-    from labelspace.finetune.tools_triplets import QueryEncoder
+    from labelspace.finetune.tools.mlc import ToolMLC
+    from labelspace.finetune.tools.refiner import ToolRefiner
+    from labelspace.finetune.tools.triplets import QueryEncoder
 
 LENGTH = 64
 """Tokens of a query that are read: few queries have more, and one such makes a whole batch long."""
@@ -58,7 +58,7 @@ def tuned_mlc(
     Raises:
         DataError: There is no usage.
     """
-    from labelspace.finetune.tools_mlc import DEFAULTS, ToolMLC
+    from labelspace.finetune.tools.mlc import DEFAULTS, ToolMLC
 
     if (folder / "mlc.json").exists():
         note(f"{folder}: fine-tuned before, kept")
@@ -79,7 +79,7 @@ def tuned_triplets(base: str, usages: Sequence[Usage], folder: Path, *, seed: in
     Raises:
         DataError: No usage has near it one that needs the same tool and one that does not.
     """
-    from labelspace.finetune.tools_triplets import QueryEncoder
+    from labelspace.finetune.tools.triplets import QueryEncoder
     from labelspace.finetune.train_settings import TrainSettings
 
     if (folder / "triplets.json").exists():
@@ -128,7 +128,7 @@ def tuned_refiner(
         layers: Layers of the base that it starts from.
         seed: Of order and dropout.
     """
-    from labelspace.finetune.tools_refiner import ToolRefiner
+    from labelspace.finetune.tools.refiner import ToolRefiner
     from labelspace.finetune.train_settings import TrainSettings
 
     if (folder / "refiner.json").exists():

@@ -15,7 +15,7 @@ from labelspace.errors import ConfigError, DataError
 from labelspace.progress import note
 
 if TYPE_CHECKING:
-    from labelspace.agents.calibration import Calibration
+    from labelspace.agents.labeling.calibration import Calibration
     from labelspace.space import LabelSpace
 
 EPILOG = """\b
@@ -70,7 +70,7 @@ def command(
     seed: int,
 ) -> None:
     """Calibrate the confidences of LABELS, and decide which answers to trust."""
-    from labelspace.agents.calibrated import BELOW, apply
+    from labelspace.agents.labeling.calibrated import BELOW, apply
     from labelspace.data import RowWriter, read_predictions, read_records
 
     known = load_space(space)
@@ -122,7 +122,7 @@ def _fit(
     f1: bool,
     seed: int,
 ) -> Calibration:
-    from labelspace.agents.calibration import best_f1, calibrate, decide, pairs_of
+    from labelspace.agents.labeling.calibration import best_f1, calibrate, decide, pairs_of
     from labelspace.data import read_predictions, read_records
     from labelspace.metrics.join import join
 
@@ -138,7 +138,7 @@ def _fit(
 
 
 def _load(path: str) -> Calibration:
-    from labelspace.agents.calibration import Calibration
+    from labelspace.agents.labeling.calibration import Calibration
 
     try:
         return Calibration.from_data(json.loads(Path(path).read_text(encoding="utf-8")))

@@ -143,7 +143,7 @@ def run(
     head = load_classifier(model, cached=cache)
     second: Classifier | None = None
     if other is not None:
-        from labelspace.agents.labeler import Labeler
+        from labelspace.agents.labeling.labeler import Labeler
 
         if journal is None and out != "-":
             journal = f"{out}.journal.sqlite"

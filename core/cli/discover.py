@@ -168,7 +168,7 @@ def command(
         space, sizes = _clusters([record.text for record in records], model, told, asking, max_labels=max_labels)
     else:
         from labelspace.agents.discover import most_labels
-        from labelspace.agents.taxonomy import TaxonomySettings, make_taxonomy
+        from labelspace.agents.taxonomy.loop import TaxonomySettings, make_taxonomy
 
         settings = TaxonomySettings(**told, max_labels=most_labels(max_labels, begun))
         made = make_taxonomy(records, settings, model=model, start=begun, reasons=update is not None, **asking)
@@ -229,14 +229,14 @@ def _clusters(
     max_labels: int | None,
 ) -> tuple[LabelSpace, dict[str, int]]:
     """Clusters, named by a model where there is one; and how many texts each has."""
-    from labelspace.agents.cluster import discover_clusters
-    from labelspace.agents.naming import name_clusters
+    from labelspace.agents.clustering.cluster import discover_clusters
+    from labelspace.agents.clustering.naming import name_clusters
     from labelspace.embed import load_embedder
 
     namer: Any = name_clusters
     if model != "none":
-        from labelspace.agents.naming_model import ModelNamer
-        from labelspace.agents.taxonomy import TaxonomySettings
+        from labelspace.agents.taxonomy.loop import TaxonomySettings
+        from labelspace.agents.taxonomy.naming import ModelNamer
 
         namer = ModelNamer(model, TaxonomySettings(**told), **asking)
     found = discover_clusters(

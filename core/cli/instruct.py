@@ -93,10 +93,10 @@ def command(
     """Write labeling instructions for the labels of a space from labelled EXAMPLES."""
     from random import Random
 
-    from labelspace.agents.instruct import compare, instruction_requests, write_instructions
-    from labelspace.agents.instruct_groups import make_groups
-    from labelspace.agents.instructions import Instructions, instructed, say
-    from labelspace.agents.labeler import Labeler
+    from labelspace.agents.labeling.instruct import compare, instruction_requests, write_instructions
+    from labelspace.agents.labeling.instruct_groups import make_groups
+    from labelspace.agents.labeling.instructions import Instructions, instructed, say
+    from labelspace.agents.labeling.labeler import Labeler
     from labelspace.data import read_records
     from labelspace.embed import cache_folder, load_embedder
     from labelspace.llm import Engine, run

@@ -76,9 +76,9 @@ def command(
     seed: int,
 ) -> None:
     """Judge LABELS of the documents of DATA by the space they were made with."""
-    from labelspace.agents.judge_report import report
-    from labelspace.agents.judge_sheet import read_sheet, write_sheet
-    from labelspace.agents.taxonomy_judge import draw_items, judge_items
+    from labelspace.agents.taxonomy.judge import draw_items, judge_items
+    from labelspace.agents.taxonomy.judge_report import report
+    from labelspace.agents.taxonomy.judge_sheet import read_sheet, write_sheet
     from labelspace.data import read_predictions, read_records
     from labelspace.errors import DataError
 

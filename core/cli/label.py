@@ -22,7 +22,7 @@ from labelspace.progress import note
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from labelspace.agents.demonstrations import Way
+    from labelspace.agents.labeling.demonstrations import Way
     from labelspace.records import Record
     from labelspace.space import LabelSpace
 
@@ -162,7 +162,7 @@ def command(
 
     known = load_space(space)
     if instructions is not None:
-        from labelspace.agents.instructions import with_instructions
+        from labelspace.agents.labeling.instructions import with_instructions
 
         known = with_instructions(known, instructions)
     engine: dict[str, Any] = {
@@ -285,7 +285,7 @@ def _by_similarity(
     n: int | None,
 ) -> dict[str, int]:
     """Label without a model, and count; `twice` says whether the records can be read twice."""
-    from labelspace.agents.zeroshot import SimilarityLabeler
+    from labelspace.agents.labeling.zeroshot import SimilarityLabeler
     from labelspace.data import write_predictions
     from labelspace.embed import cache_folder, load_embedder
 

@@ -17,8 +17,8 @@ from labelspace.errors import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL, ConfigError, L
 from labelspace.progress import note
 
 if TYPE_CHECKING:
-    from labelspace.agents.ensemble import Ensemble
-    from labelspace.agents.labeler import Labeler
+    from labelspace.agents.labeling.ensemble import Ensemble
+    from labelspace.agents.labeling.labeler import Labeler
     from labelspace.llm import ChatModel, Request
     from labelspace.records import Record
     from labelspace.space import LabelSpace
@@ -46,8 +46,8 @@ def labelers(
         poll: Seconds between two looks at the batch API; None asks directly.
         how: Further settings of each `Labeler`.
     """
-    from labelspace.agents.ensemble import Ensemble, own_journal
-    from labelspace.agents.labeler import Labeler
+    from labelspace.agents.labeling.ensemble import Ensemble, own_journal
+    from labelspace.agents.labeling.labeler import Labeler
 
     members = [
         Labeler(
@@ -134,8 +134,8 @@ class Run:
         return self._do(work, lambda: labeler.account)
 
     def label_with_ray(self, space: LabelSpace, records: Iterable[Record], **how: Any) -> int:
-        """Likewise, in Ray actors; see `labelspace.agents.label_ray`."""
-        from labelspace.agents.label_ray import label_with_ray
+        """Likewise, in Ray actors; see `labelspace.agents.labeling.ray`."""
+        from labelspace.agents.labeling.ray import label_with_ray
 
         def work() -> tuple[Mapping[str, int], Mapping[str, Any], str | None]:
             done = label_with_ray(space, records, self.out, progress=True, **how)

@@ -65,9 +65,9 @@ def command(
     """
     from collections import Counter
 
-    from labelspace.agents.labeler import Labeler
-    from labelspace.agents.migrate import migrate, plan_migration
-    from labelspace.agents.taxonomy_changes import Changes
+    from labelspace.agents.labeling.labeler import Labeler
+    from labelspace.agents.taxonomy.changes import Changes
+    from labelspace.agents.taxonomy.migrate import migrate, plan_migration
     from labelspace.cli.summary import say_what_was_made
     from labelspace.data import read_predictions, read_records, write_rows
     from labelspace.errors import ConfigError

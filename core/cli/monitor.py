@@ -13,7 +13,7 @@ import click
 from labelspace.cli.options import cache_option, embedder_option, seed_option
 
 if TYPE_CHECKING:
-    from labelspace.agents.novelty import Candidate
+    from labelspace.agents.clustering.novelty import Candidate
     from labelspace.records import Prediction
 
 DRIFT_FOUND = 3
@@ -106,7 +106,7 @@ def command(
     Both are files that `labelspace predict` or `labelspace label` wrote, or any with ids and labels; new labels are
     looked for where there is a column of texts.
     """
-    from labelspace.agents.novelty import find_candidates
+    from labelspace.agents.clustering.novelty import find_candidates
     from labelspace.cli.spaces import load_space
     from labelspace.data import read_records, write_rows
     from labelspace.embed import cache_folder, load_embedder

@@ -45,7 +45,7 @@ def cascading(asked: Cascading | None, served: Served, counts: Counts, limits: L
     if asked is None:
         yield None
         return
-    from labelspace.agents.second import SecondOpinion
+    from labelspace.agents.labeling.second_opinion import SecondOpinion
     from labelspace.finetune.cascade import load_point
     from labelspace.serve.cascade import Cascade
 

@@ -31,7 +31,7 @@ def _load(folder: str, *, choose: bool = False) -> tuple[Any, Any, Any]:
     from labelspace.errors import ConfigError
 
     def tuned(path: Path) -> Any:
-        from labelspace.finetune.tools_load import load_trained
+        from labelspace.finetune.tools.load import load_trained
 
         return load_trained(path)
 

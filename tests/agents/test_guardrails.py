@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from labelspace.agents.instructions import Instructions
-from labelspace.agents.judge_report import report
-from labelspace.agents.labeler import NOT_ASKED, Labeler
-from labelspace.agents.naming_model import ModelNamer
-from labelspace.agents.taxonomy import TaxonomySettings, make_taxonomy
-from labelspace.agents.taxonomy_judge import Item, judge_items
+from labelspace.agents.labeling.instructions import Instructions
+from labelspace.agents.labeling.labeler import NOT_ASKED, Labeler
+from labelspace.agents.taxonomy.judge import Item, judge_items
+from labelspace.agents.taxonomy.judge_report import report
+from labelspace.agents.taxonomy.loop import TaxonomySettings, make_taxonomy
+from labelspace.agents.taxonomy.naming import ModelNamer
 from labelspace.errors import BudgetExceeded, ConfigError
 from labelspace.llm import Request, ScriptedLLM
 from labelspace.llm.request import CallFailed

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labelspace.agents.label_form import Answer
+from labelspace.agents.labeling.form import Answer
 from labelspace.embed import load_embedder
 from labelspace.recipes._label_llm import Task
 from labelspace.recipes.label_votes import (

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from labelspace.agents.labeler import Labeler
+from labelspace.agents.labeling.labeler import Labeler
 from labelspace.llm.local_vllm import VLLMModel
 from labelspace.space import Label, LabelSpace
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from labelspace.agents.labeler import Labeler
+from labelspace.agents.labeling.labeler import Labeler
 from labelspace.cli import main
 from labelspace.data import read_records, write_rows
 from labelspace.space import Label, LabelSpace

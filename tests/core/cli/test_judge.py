@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from labelspace.agents.taxonomy_changes import Change, Changes
+from labelspace.agents.taxonomy.changes import Change, Changes
 from labelspace.cli import main
 from labelspace.data import read_predictions, write_rows
 from labelspace.space import LabelSpace

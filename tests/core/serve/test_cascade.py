@@ -12,7 +12,7 @@ import desk
 import pytest
 from asking import call, counted
 
-from labelspace.agents.second import SecondOpinion
+from labelspace.agents.labeling.second_opinion import SecondOpinion
 from labelspace.cli import main
 from labelspace.finetune.cascade import Point, is_sure, save_point
 from labelspace.finetune.classifier import HeadClassifier

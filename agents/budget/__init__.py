@@ -1,0 +1,1 @@
+"""How much to label: which texts next, when it is enough, cheap labels beside expensive ones."""

@@ -1,0 +1,1 @@
+"""Label spaces without a model: clusters of embeddings, their number and their names."""

@@ -1,0 +1,1 @@
+"""Encoders for tool retrieval: MLC, triplets, ToolRefiner, and their training."""
