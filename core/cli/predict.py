@@ -84,14 +84,21 @@ def command(
     from labelspace.data import count_rows, read_records, write_predictions
     from labelspace.finetune.store import load_classifier, read_model
     from labelspace.progress import note
+    from labelspace.serve.served import Served
 
     records = read_records(data, text_column=text_column, label_column=label_column, id_column=id_column)
     total = None if data == "-" else count_rows(data)
     at_address = model.startswith(("http://", "https://"))
     if not at_address and (about := read_model(model))["head"]["kind"] == "ls-token":
         from labelspace.cli.train_tuned import predict_tags
+        from labelspace.finetune.tuned_store import load_tuned
 
-        return predict_tags(model, about, data, out=out, base=embedder)
+        return predict_tags(load_tuned(model, about, base=embedder), data, out=out)
+    if at_address and exported is not None and Served.load(exported).task == "token_classify":
+        from labelspace.cli.train_tuned import predict_tags
+        from labelspace.finetune.served_tagger import ServedTagger
+
+        return predict_tags(ServedTagger(model, exported), data, out=out)
     classifier: Classifier
     if space is not None and (at_address or engine == "ray"):
         raise ConfigError("--space goes with a model's folder and --engine local")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labelspace.errors import ConfigError
+from labelspace.errors import ConfigError, ModelError
 from labelspace.progress import note
 
 if TYPE_CHECKING:
@@ -79,10 +80,10 @@ def _serve_export(
 
     base = Served.load(path)
     if base.task != "classify":
-        raise ConfigError(
-            f"{path}: gives tags to words, and /classify labels to texts; start vllm serve by hand with the flags in "
-            "its README.md, and ask it with labelspace.finetune.served_tagger"
-        )
+        if adapters or heads or cascade is not None:
+            raise ConfigError("a tagger is served alone, without --adapter, --heads and --cascade")
+        _serve_tagger(path, base, more, **listening)
+        return
     if cascade is not None and (adapters or heads):
         raise ConfigError("a cascade is tuned for one head; serve that alone, without --adapter and --heads")
     known = [Served.load(one) for one in adapters]
@@ -111,6 +112,34 @@ def _serve_export(
             if completed is not None:
                 started[0].cascade = completed
             listen(models, counts=counts, well=ClassifyModel(address, first).well, **listening)
+
+
+def _serve_tagger(
+    path: Path, served: Served, more: Sequence[str], *, host: str, port: int, key: str | None, check: bool, **_: Any
+) -> None:
+    """VLLM itself on the port: a caller has the export, whose tokenizer finds the tokens of words.
+
+    Raises:
+        ConfigError: Others than this machine were to reach it, or a key to guard it.
+    """
+    from labelspace.serve.vllm import VLLMServer
+
+    if key or host not in ("127.0.0.1", "localhost", "::1"):
+        raise ConfigError(
+            "tags come from vLLM's own /pooling, which its key does not guard; serve a tagger on 127.0.0.1 without a "
+            "key, behind a proxy that asks for one"
+        )
+    note("starting vLLM; this takes half a minute, and longer for a large model")
+    probe = ("/pooling", {"input": "a", "task": served.asks, "use_activation": False})
+    flags = [*served.flags, *more]
+    server = VLLMServer(path, flags, name=served.model, probe=probe, host=host, port=port)
+    with server as address:
+        note(f"serving {served.model} at {address}, and it has answered; vLLM's own pages: {address}/docs")
+        note(f"Next: labelspace predict {address} DATA --export {path} --out tagged.jsonl")
+        while server.runs and not check:
+            time.sleep(0.2)
+    if not check:
+        raise ModelError("vLLM has ended by itself")
 
 
 def _adapter_flags(adapters: Sequence[str], heads: str | None, known: Sequence[Served]) -> list[str]:

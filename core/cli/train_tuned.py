@@ -212,14 +212,11 @@ def train_tagger(
     note(f"Next: labelspace predict {out} NEW_DATA --out tagged.jsonl")
 
 
-def predict_tags(folder: str, about: dict[str, Any], data: str, *, out: str, base: str | None) -> int:
+def predict_tags(tagger: Any, data: str, *, out: str) -> int:
     """Write id, words and tags of each record; one without words is split at blanks."""
     from itertools import islice
 
     from labelspace.data import read_records, write_rows
-    from labelspace.finetune.tuned_store import load_tuned
-
-    tagger = load_tuned(folder, about, base=base)
 
     def rows() -> Iterator[dict[str, Any]]:
         records = iter(read_records(data))

@@ -31,7 +31,7 @@ _TAIL = 1500
 
 
 class VLLMServer:
-    """Runs vLLM on a loopback port of its own while the block lasts.
+    """Runs vLLM while the block lasts, on a loopback port of its own if no other is asked for.
 
     with VLLMServer(folder, flags, name="model", probe=("/classify", {"input": "x"})) as address: ...
     """
@@ -44,6 +44,8 @@ class VLLMServer:
         name: str,
         probe: tuple[str, dict[str, Any]],
         environment: Mapping[str, str] | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
         """Say what to start.
 
@@ -53,6 +55,8 @@ class VLLMServer:
             name: What the model is called.
             probe: Path and body of the request that has to succeed: `/health` says yes where every request fails.
             environment: Variables that it gets besides ours.
+            host: Where it listens; of this machine alone, as vLLM's key guards only what is under /v1.
+            port: 0 takes a free one.
 
         Raises:
             MissingExtra: vLLM is not installed.
@@ -66,6 +70,7 @@ class VLLMServer:
             **os.environ,
             **(environment or {}),
         }
+        self._host, self._port = host, port
         self.flags = [*flags, *(["--enforce-eager"] if is_for_cpu() and "--enforce-eager" not in flags else [])]
         self.address = ""
         self._process: subprocess.Popen[bytes] | None = None
@@ -77,12 +82,10 @@ class VLLMServer:
         Raises:
             ModelError: It does not come up; with the end of what it said.
         """
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.address = f"http://127.0.0.1:{port}"
+        port = self._port or _free_port(self._host)
+        self.address = f"http://{f'[{self._host}]' if ':' in self._host else self._host}:{port}"
         command = [sys.executable, "-m", "labelspace.serve.vllm_main", "serve", str(self.folder)]
-        command += ["--served-model-name", self.name, "--host", "127.0.0.1", "--port", str(port)]
+        command += ["--served-model-name", self.name, "--host", self._host, "--port", str(port)]
         self._log = tempfile.NamedTemporaryFile(prefix="labelspace-vllm-", suffix=".log")
         if self.folder.is_dir():
             self._environment.setdefault("HF_HUB_OFFLINE", "1")
@@ -137,6 +140,12 @@ class VLLMServer:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_STOP_SECONDS)
         self._log.close()
+
+
+def _free_port(host: str) -> int:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as free:
+        free.bind((host, 0))
+        return int(free.getsockname()[1])
 
 
 def ask(url: str, body: dict[str, Any], *, timeout: float = 60.0) -> Any:

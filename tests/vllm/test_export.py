@@ -21,7 +21,9 @@ import numpy as np
 import orjson
 import pytest
 import tiny
+from click.testing import CliRunner
 
+from labelspace.cli import cli
 from labelspace.data import read_records
 from labelspace.finetune.export.adapter import export_adapter
 from labelspace.finetune.export.embedded import export_embedded
@@ -168,12 +170,36 @@ def form_of(folder: Path) -> str:
     return f"{ours}, `{served.asks}`" + (" and the head outside" if served.has_outer_head else "")
 
 
-def test_tags_of_words(bases: tiny.Bases, tmp_path: Path, measured: Measured) -> None:
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """`labelspace serve --engine vllm`, until it says that it has answered."""
+    command = [sys.executable, "-m", "labelspace", "serve", str(folder), "--engine", "vllm", "--port", "0"]
+    flags = [f"--vllm-argument={one}" for one in SMALL]
+    process = subprocess.Popen([*command, *flags], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        said = next((line for line in iter(process.stderr.readline, "") if " at http" in line), "")
+        yield said.partition(" at ")[2].partition(",")[0]
+    finally:
+        process.terminate()
+        process.wait(60)
+        process.stderr.close()
+
+
+def test_tags_of_words(bases: tiny.Bases, tmp_path: Path, measured: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny.train("ls-token", bases["start"], tmp_path / "model", unmask_from=0)
-    served, _ = export_merged(tmp_path / "model", tmp_path / "out")
-    with vllm(tmp_path / "out", served) as address:
-        worst = check_tags(model, ServedTagger(address, tmp_path / "out"))
-    measured["ls-token on a decoder, unmasked"] = form_of(tmp_path / "out"), worst
+    out, data, tagged = tmp_path / "out", tmp_path / "data.jsonl", tmp_path / "tagged.jsonl"
+    export_merged(tmp_path / "model", out)
+    with serving(out) as address:
+        worst = check_tags(model, ServedTagger(address, out))
+        data.write_text("".join(json.dumps({"tokens": words}) + "\n" for words in tiny.SENTENCES))
+        done = CliRunner().invoke(cli, ["predict", address, str(data), "--export", str(out), "--out", str(tagged)])
+        assert done.exit_code == 0, done.output
+    refused = CliRunner().invoke(cli, ["serve", str(out), "--engine", "vllm", "--api-key", "a key"])
+    assert "its key does not guard" in str(refused.exception)
+    rows = [json.loads(line)["tags"] for line in tagged.read_text().splitlines()]
+    assert rows == model.predict(tiny.SENTENCES)
+    measured["ls-token on a decoder, unmasked"] = form_of(out), worst
 
 
 ON_AN_ENCODER = {
