@@ -24,6 +24,8 @@ from labelspace.serve.vllm_main import is_for_cpu, is_installed
 _START_SECONDS = 900.0
 """A large model is read and compiled for minutes."""
 _STOP_SECONDS = 30.0
+_CACHE = 4 << 30
+"""Bytes for keys and values on a CPU. By itself vLLM asks for most of the memory, and ends where others have some."""
 _BROKEN = 5
 """Answers 500 after which it will not come right."""
 _TAIL = 1500
@@ -71,7 +73,7 @@ class VLLMServer:
             **(environment or {}),
         }
         self._host, self._port = host, port
-        self.flags = [*flags, *(["--enforce-eager"] if is_for_cpu() and "--enforce-eager" not in flags else [])]
+        self.flags = [*flags, *(_flags_for_cpu(flags, self._environment) if is_for_cpu() else [])]
         self.address = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._log: Any = None
@@ -140,6 +142,13 @@ class VLLMServer:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_STOP_SECONDS)
         self._log.close()
+
+
+def _flags_for_cpu(flags: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+    """What vLLM needs on a CPU besides what was given."""
+    more = [] if "--enforce-eager" in flags else ["--enforce-eager"]
+    said = any(one.startswith(("--kv-cache-memory-bytes", "--gpu-memory-utilization")) for one in flags)
+    return more if said or "VLLM_CPU_KVCACHE_SPACE" in environment else [*more, f"--kv-cache-memory-bytes={_CACHE}"]
 
 
 def _free_port(host: str) -> int:
