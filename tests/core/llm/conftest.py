@@ -23,6 +23,7 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     content_type: str = "application/json"
     delay: float = 0.0
+    until: Callable[[], bool] | None = None  # it waits for this, too
     then: str = "send"  # send, reset (before anything), cut (in the middle of the body), hang
     finish: str = "stop"
     logprobs: Any = None
@@ -160,6 +161,8 @@ class FaultServer:
     async def _send(self, answer: Answer, writer: asyncio.StreamWriter) -> bool:
         if answer.delay:
             await asyncio.sleep(answer.delay)
+        while answer.until is not None and not answer.until():
+            await asyncio.sleep(0.01)
         if answer.then == "hang":
             await asyncio.sleep(3600)
         if answer.then == "reset":
