@@ -132,9 +132,9 @@ def test_a_bar_is_just_a_character_in_single_labels(tmp_path: Path) -> None:
         ("a.jsonl", b'\xef\xbb\xbf{"text": "a\\nb", "label": "x"}\r\n\r\n{"text": "c", "label": "y"}'),
         ("a.ndjson", b'{"text": "a\\nb", "label": "x"}\n{"text": "c", "label": "y"}\n'),
         ("a.data", b' {"text": "a\\nb", "label": "x"}\n{"text": "c", "label": "y"}\n'),
-        ("a", gzip.compress(b'{"text": "a\\nb", "label": "x"}\n{"text": "c", "label": "y"}\n')),
-        ("a.jsonl", gzip.compress(b'{"text": "a\\nb", "label": "x"}\n{"text": "c", "label": "y"}\n')),
-        ("a.csv.gz", gzip.compress(b'text,label\n"a\nb",x\n') + gzip.compress(b"c,y\n")),
+        ("a", gzip.compress(b'{"text": "a\\nb", "label": "x"}\n{"text": "c", "label": "y"}\n', mtime=0)),
+        ("a.jsonl", gzip.compress(b'{"text": "a\\nb", "label": "x"}\n{"text": "c", "label": "y"}\n', mtime=0)),
+        ("a.csv.gz", gzip.compress(b'text,label\n"a\nb",x\n', mtime=0) + gzip.compress(b"c,y\n", mtime=0)),
     ],
 )
 def test_forms_of_a_file(name: str, content: bytes, tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ for record in read_records("-"):
         (b'\n \n {"id": 1, "text": "a"}', [("1", "a", None)]),
         (b"\n{name}, hello\r\n", [(derive_id(""), "", None), (derive_id("{name}, hello"), "{name}, hello", None)]),
         ("\ufeffé".encode(), [(derive_id("é"), "é", None)]),
-        (gzip.compress(b'{"id": 1, "text": "a"}\n'), [("1", "a", None)]),
+        (gzip.compress(b'{"id": 1, "text": "a"}\n', mtime=0), [("1", "a", None)]),
     ],
 )
 def test_standard_input(content: bytes, expected: list[object]) -> None:
@@ -287,7 +287,7 @@ def test_predictions_in_a_multi_label_space(tmp_path: Path) -> None:
         ("a.jsonl", b'{"text": "a"}\n{"text": "b"}', 2),
         ("a.txt", b"a\n\nb\n", 3),
         ("a.csv", b'text\n"a\n""\nb"\nc\n', 2),
-        ("a.csv.gz", gzip.compress(b'text\n"a\nb"\nc'), 2),
+        ("a.csv.gz", gzip.compress(b'text\n"a\nb"\nc', mtime=0), 2),
         ("a.csv", b"text\n", 0),
         ("a.parquet", b"nonsense", None),
         ("a.jsonl.gz", b"nonsense", None),
