@@ -16,7 +16,8 @@ Measured on two idle cores of an AMD EPYC, the best of two or three rounds:
     MiniLM, clinc150 (11 tokens)                 83         621     20.79        2.99     7.5 times
     MiniLM, sample:support (49 tokens)           57         159     31.70       12.18     2.8 times
 On long texts MiniLM can't reach five times: of our 12 ms a request nearly all are the model in ONNX Runtime, some 70
-GFLOP/s a core, for 4 texts at once as for 8. Under other load (3 to 10) the first gave 2.2 to 3.9 times, the second 3.5.
+GFLOP/s a core, for 4 texts at once as for 8. Under other load (3 to 10) the first gave 2.2 to 3.9 times, the second
+3.5.
 
 The tiny one in one run with vLLM 0.32 on the CPU (400 requests, idle):
     plain 168 requests/s (9.25 ms), labelspace 1,760 (0.95 ms), vllm 183 (10.75 ms), gateway 448 (4.38 ms)
