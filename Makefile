@@ -10,7 +10,7 @@ quickstart: .venv/.base
 	$(BIN)/labelspace run pipeline max_labels=20
 
 test: .venv/.test
-	$(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: .venv/.test house
 	$(BIN)/ruff format --check .

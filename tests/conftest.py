@@ -41,20 +41,8 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what shares a costly fixture, and start what takes longest first: `make test` has several workers.
-
-    One worker has all tests of a real vLLM server, another all of Ray; otherwise a file stays with one worker, unless
-    its tests name groups themselves.
-    """
-    heavy = ("vllm", "ray")
-
-    def group(item: pytest.Item) -> str:
-        return next((name for name in heavy if item.get_closest_marker(name)), str(item.path))
-
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(group(item)))
-    items.sort(key=lambda item: group(item) not in heavy)
+    """Start what takes longest first: `make test` has several workers, each of which takes whole files."""
+    items.sort(key=lambda item: not any(item.get_closest_marker(name) for name in ("vllm", "ray")))
 
 
 @pytest.hookimpl(wrapper=True)

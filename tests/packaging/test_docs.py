@@ -38,7 +38,7 @@ def test_every_help_ends_in_an_example() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [pytest.param(one, marks=pytest.mark.xdist_group(one)) for one in help_examples()])
+@pytest.mark.parametrize("command", help_examples())
 def test_the_example_of_a_help_runs_as_it_is(command: str, tmp_path: Path) -> None:
     scripts = Path(sys.executable).parent
     done = subprocess.run(
