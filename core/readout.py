@@ -60,3 +60,11 @@ def give_labels(row: npt.NDArray[np.floating[Any]], thresholds: npt.ArrayLike | 
     given = np.flatnonzero(row >= np.asarray(thresholds))
     given = given[np.argsort(-row[given], kind="stable")]
     return given.tolist(), float(row[given].min()) if len(given) else 1 - float(row.max())
+
+
+def to_probabilities(logits: npt.NDArray[np.float32], *, multi_label: bool) -> npt.NDArray[np.float32]:
+    """Probabilities of logits [n, k], in single precision: one for each label, or rows that sum to 1."""
+    if multi_label:
+        return np.asarray(1 / (1 + np.exp(-logits, dtype=np.float32)), np.float32)
+    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True), np.float32)

@@ -123,8 +123,7 @@ class LabelDescriptions(TextHead):
     def build(self, backbone: Backbone) -> DescribedModel:
         """Put adapters in the backbone and the head on it."""
         adapt(backbone, self.tuning, lora=self.lora, base=self.base)
-        head = DescriptionHead(backbone.width, border=BORDER if self.multi_label else 0.0)
-        return DescribedModel(backbone, head, self._label_batch(), pooling=self.pooling, dropout=self.dropout)
+        return self._model(backbone, DescriptionHead(backbone.width, border=BORDER if self.multi_label else 0.0))
 
     def with_labels(self, label_texts: Mapping[str, str]) -> LabelDescriptions:
         """The same weights with other labels: some may be new, some gone, some put in other words.
@@ -141,16 +140,14 @@ class LabelDescriptions(TextHead):
         """
         if not label_texts:
             raise ConfigError("there are no labels; give at least one name and what it means")
+        trained = self._trained()
         known = dict(zip(self.classes_, self.thresholds_, strict=True))
         made = copy(self)
         made.label_texts, made.classes_ = dict(label_texts), list(label_texts)
         made.thresholds_ = np.array([known.get(name, 0.5) for name in made.classes_])
-        made.model = copy(self._trained())
-        made.model.__dict__["_modules"] = dict(made.model._modules)
-        head = DescriptionHead(made.model.backbone.width).to(next(made.model.head.parameters()).device)
-        head.load_state_dict(made.model.head.state_dict())
-        made.model.head = head
-        made.model.labels, made.model.fresh = made._label_batch(), False
+        head = DescriptionHead(trained.backbone.width).to(next(trained.head.parameters()).device)
+        head.load_state_dict(trained.head.state_dict())
+        made.model = made._model(trained.backbone, head).eval()
         return made
 
     def settings(self) -> dict[str, Any]:
@@ -170,11 +167,12 @@ class LabelDescriptions(TextHead):
             "quantization": self.quantization,
         }
 
-    def _label_batch(self) -> Batch:
+    def _model(self, backbone: Backbone, head: DescriptionHead) -> DescribedModel:
         texts = [self.label_texts.get(name, "").strip() or name for name in self.classes_]
         length = min(self.max_length, LABEL_TOKENS)
         rows = self.tokenizer(texts, truncation=True, max_length=length)["input_ids"]
-        return collate([Example(ids) for ids in rows], pad=pad_id(self.tokenizer))
+        labels = collate([Example(ids) for ids in rows], pad=pad_id(self.tokenizer))
+        return DescribedModel(backbone, head, labels, pooling=self.pooling, dropout=self.dropout)
 
 
 class DescribedModel(LabelModel):

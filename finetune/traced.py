@@ -14,6 +14,7 @@ import numpy.typing as npt
 from labelspace.embed.onnx import open_graph, run_graph
 from labelspace.errors import ConfigError, MissingExtra
 from labelspace.finetune.text_head import TextHead
+from labelspace.readout import to_probabilities
 
 GRAPH = "classifier.onnx"
 MOST_BYTES = 1 << 30
@@ -50,10 +51,7 @@ class TracedHead:
             return np.zeros((0, len(self.classes_)), np.float32)
         rows = [encoded.ids or self._stand_in for encoded in self._tokenizer.encode_batch_fast(list(texts))]
         logits = run_graph(self._session, rows, batch_size=self._size) / self._temperature
-        if self.multi_label:
-            return np.asarray(1 / (1 + np.exp(-logits, dtype=np.float32)), np.float32)
-        raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(raised / raised.sum(axis=1, keepdims=True), np.float32)
+        return to_probabilities(logits, multi_label=self.multi_label)
 
 
 def trace(head: TextHead, path: Path) -> None:

@@ -11,8 +11,7 @@ import numpy as np
 from labelspace.agents.labeling.labeler import Labeler
 from labelspace.data import read_records
 from labelspace.errors import DataError
-from labelspace.llm import connect
-from labelspace.llm.recorded import RecordedModel
+from labelspace.recipes._recorded import check_recorded, model_or_replies
 from labelspace.records import Prediction, Record
 from labelspace.space import Label, LabelSpace
 
@@ -67,13 +66,8 @@ def label(
     Raises:
         DataError: The cassette lacks a reply.
     """
-    asked = RecordedModel(cassette) if model is None else connect(model, timeout=5000)
+    asked = model_or_replies(model, cassette, timeout=5000)
     labeler = Labeler(task.space, model=asked, journal=journal, concurrency=concurrency, batch_documents=25)
     made = {one.record_id: one for part in (task.pool, task.test[:sample]) for one in labeler.predict(part)}
-    if isinstance(asked, RecordedModel) and asked.lacked:
-        raise DataError(
-            f"lacks {len(asked.lacked)} replies",
-            path=str(cassette),
-            advice="prompts or data differ from those that were recorded; name a model",
-        )
+    check_recorded([asked], cassette)
     return made

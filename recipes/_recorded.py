@@ -32,7 +32,12 @@ class RecordedConfig(Config):
 
 def asked(config: RecordedConfig) -> ChatModel:
     """The model, or its recorded replies; one for each run, as a connection belongs to the loop that opened it."""
-    return connect(config.model, timeout=config.timeout) if config.model else RecordedModel(config.cassette)
+    return model_or_replies(config.model, config.cassette, timeout=config.timeout)
+
+
+def model_or_replies(model: str | None, cassette: Path, *, timeout: float) -> ChatModel:
+    """The model, or recorded replies where none is named."""
+    return connect(model, timeout=timeout) if model else RecordedModel(cassette)
 
 
 def live(config: RecordedConfig) -> dict[str, Any]:
@@ -40,7 +45,7 @@ def live(config: RecordedConfig) -> dict[str, Any]:
     return {"concurrency": 200, "patience": config.timeout} if config.model else {}
 
 
-def check_recorded(models: Iterable[ChatModel], config: RecordedConfig) -> None:
+def check_recorded(models: Iterable[ChatModel], cassette: Path) -> None:
     """Refuse figures that lack replies.
 
     Raises:
@@ -49,9 +54,9 @@ def check_recorded(models: Iterable[ChatModel], config: RecordedConfig) -> None:
     missing = sum(len(model.lacked) for model in models if isinstance(model, RecordedModel))
     if missing:
         raise DataError(
-            f"{missing} requests have no recorded reply: a prompt or the data has changed",
-            path=str(config.cassette),
-            advice="record again with model=URL",
+            f"lacks {missing} replies: prompts, data or embeddings differ from those that were recorded",
+            path=str(cassette),
+            advice="name a model: model=URL",
         )
 
 

@@ -46,11 +46,10 @@ from labelspace.agents.taxonomy.judge import draw_items, judge_items
 from labelspace.agents.taxonomy.loop import TaxonomySettings, make_taxonomy
 from labelspace.agents.taxonomy.questions import Questions
 from labelspace.llm import ChatModel, Engine
-from labelspace.llm.recorded import RecordedModel
 from labelspace.metrics import nmi
 from labelspace.metrics.intervals import percentile_interval
 from labelspace.recipes._discover_llm import Name, Row, Texts, gold_line, load, measure, show
-from labelspace.recipes._recorded import RecordedConfig, asked, check_recorded, label, live
+from labelspace.recipes._recorded import RecordedConfig, asked, check_recorded, label, live, model_or_replies
 from labelspace.records import Prediction, Record
 from labelspace.space import LabelSpace
 
@@ -112,10 +111,10 @@ def run(
         as_summaries, how = records, replace(how, own_words=False, shown_characters=180)
         if seed == SEEDS[texts.name][0]:  # `discover_llm` has recorded it, and with its own seed where it has only one
             how = replace(how, seed=seed if texts.task.seeds > seed else 0)
-            model = asked(config) if config.model else RecordedModel(config.truncated)
+            model = model_or_replies(config.model, config.truncated, timeout=config.timeout)
     space = make_taxonomy(as_summaries, how, model=model, engine=live(config)).space
     found = labelled(config, texts, space, model, as_summaries if way == SHORT else records)
-    check_recorded([model], config)
+    check_recorded([model], config.cassette)
     return found
 
 
@@ -142,7 +141,7 @@ def summaries(config: DiscoverSummariesConfig, texts: Texts, seed: int) -> list[
             return await Questions(opened, settings(texts, seed)).summarize([one.text for one in texts.records])
 
     short = asyncio.run(work())
-    check_recorded([model], config)
+    check_recorded([model], config.cassette)
     return short
 
 

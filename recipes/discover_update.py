@@ -121,7 +121,7 @@ def update(config: DiscoverUpdateConfig, name: Name) -> Found:
     plan = plan_migration(before, texts.records, made.changes, made.space)
     after = list(migrate(plan, texts.records, labeler(config, TASKS[name], made.space, model)))
     whole = label(config, TASKS[name], made.space, model, texts.records)
-    check_recorded([model], config)
+    check_recorded([model], config.cassette)
     rows = {
         "the old space": measure(texts, before, old, len(texts.records)),
         "updated, what is affected asked again": measure(texts, after, made.space, len(plan.again)),

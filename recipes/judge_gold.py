@@ -96,7 +96,7 @@ def judge(config: JudgeGoldConfig, what: tuple[Name, Level]) -> Found:
     items, kinds, gold = draw(texts, level, config.leaves)
     model = asked(config)
     verdicts = answers(config, texts, items, model)
-    check_recorded([model], config)
+    check_recorded([model], config.cassette)
     people = [
         "none" if kind == "neither" else "A" if item.assigned_first else "B"
         for item, kind in zip(items, kinds, strict=True)

@@ -28,13 +28,11 @@ import click
 import numpy as np
 
 from labelspace.agents.labeling.labeler import Labeler
-from labelspace.config import Config
-from labelspace.errors import DataError
-from labelspace.llm import ChatModel, Reply, Request, connect
-from labelspace.llm.recorded import RecordedModel
+from labelspace.llm import ChatModel, Reply, Request
 from labelspace.metrics.compare import paired_bootstrap
 from labelspace.metrics.intervals import wilson
 from labelspace.recipes._label_llm import HERE, read, sample
+from labelspace.recipes._recorded import RecordedConfig, asked, check_recorded
 from labelspace.recipes.label_llm import points
 from labelspace.records import Prediction
 from labelspace.space import Label, LabelSpace
@@ -45,15 +43,13 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-class LabelDescendConfig(Config):
+class LabelDescendConfig(RecordedConfig):
     """What `labelspace run label_descend` reads."""
 
-    data: Path = Path("../shared/data")
-    """Folder of the data sets, with one folder for each."""
     cassette: Path = Path("tests/cassettes/label_descend.jsonl")
     """Recorded replies."""
-    model: str | None = None
-    """A model to ask instead, such as http://host/v1#name."""
+    timeout: float = 5000.0
+    """Seconds to wait for a reply of `model`."""
     concurrency: int = 100
     """Requests in flight."""
     texts: int = 300
@@ -96,19 +92,14 @@ def ask(config: LabelDescendConfig, way: str) -> tuple[list[Prediction], Counted
     tree = LabelSpace.load(HERE / "spaces" / "clinc150.yaml")
     flat = tuple(Label(name=name, description=tree[name].description) for name in tree.leaves)
     space = tree if WAYS[way].get("descend") else LabelSpace(name=tree.name, labels=flat)
-    known = RecordedModel(config.cassette) if config.model is None else connect(config.model, timeout=5000)
+    known = asked(config)
     model = Counted(known)
     labeler = Labeler(
         space, model=model, concurrency=config.concurrency, batch_documents=10, confidence="verbal", set_aside=True,
         **WAYS[way],
     )  # fmt: skip
     made = list(labeler.predict(sample(read(config.data, "clinc150", "test"), config.texts, 0)))
-    if isinstance(known, RecordedModel) and known.lacked:
-        raise DataError(
-            f"lacks {len(known.lacked)} replies",
-            path=str(config.cassette),
-            advice="prompts or data differ from those that were recorded; name a model",
-        )
+    check_recorded([known], config.cassette)
     return made, model
 
 

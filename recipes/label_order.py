@@ -38,13 +38,11 @@ from labelspace.agents.labeling.demonstrations import Demonstration, Demonstrati
 from labelspace.agents.labeling.lookup import Lookup
 from labelspace.agents.labeling.names import ByName
 from labelspace.agents.labeling.views import Views
-from labelspace.config import Config
 from labelspace.embed import Embedder, cache_folder, load_embedder
-from labelspace.errors import DataError
-from labelspace.llm import Engine, connect, run
-from labelspace.llm.recorded import RecordedModel
+from labelspace.llm import Engine, run
 from labelspace.metrics.intervals import percentile_interval
 from labelspace.recipes._label_llm import TASKS, Task
+from labelspace.recipes._recorded import RecordedConfig, asked, check_recorded
 from labelspace.records import Record
 
 Labels = tuple[str, ...]
@@ -55,15 +53,13 @@ RESAMPLES = 2000
 Floats = npt.NDArray[np.float64]
 
 
-class LabelOrderConfig(Config):
+class LabelOrderConfig(RecordedConfig):
     """What `labelspace run label_order` reads."""
 
-    data: Path = Path("../shared/data")
-    """Folder of the data sets, with one folder for each."""
     cassette: Path = Path("tests/cassettes/label_order.jsonl")
     """Recorded replies."""
-    model: str | None = None
-    """A model to ask instead, such as http://host/v1#name; its replies are kept in `journal`."""
+    timeout: float = 5000.0
+    """Seconds to wait for a reply of `model`."""
     journal: Path | None = None
     """SQLite file for the replies of `model`."""
     concurrency: int = 100
@@ -102,7 +98,7 @@ def ask(config: LabelOrderConfig, task: Task, embedder: Embedder, *, way: int) -
     if isinstance(shown, Grouped):
         shown.rank = {name: way * at for at, name in enumerate(names)}
     question = InBatches(ByName(task.space, views=Views(task.space, lookup=Lookup(None, shown))), 10)
-    model = RecordedModel(config.cassette) if config.model is None else connect(config.model, timeout=5000)
+    model = asked(config)
 
     async def labels() -> list[Labels]:
         found = []
@@ -112,12 +108,7 @@ def ask(config: LabelOrderConfig, task: Task, embedder: Embedder, *, way: int) -
         return found
 
     made = run(labels())
-    if isinstance(model, RecordedModel) and model.lacked:
-        raise DataError(
-            f"lacks {len(model.lacked)} replies",
-            path=str(config.cassette),
-            advice="prompts, data or embeddings differ from those that were recorded; name a model",
-        )
+    check_recorded([model], config.cassette)
     return made
 
 

@@ -44,14 +44,11 @@ import numpy.typing as npt
 from labelspace.agents.labeling.form import Answer
 from labelspace.agents.labeling.labeler import Labeler
 from labelspace.agents.labeling.votes import tally
-from labelspace.config import Config
 from labelspace.embed import Embedder, cache_folder, load_embedder
-from labelspace.errors import DataError
-from labelspace.llm import connect
-from labelspace.llm.recorded import RecordedModel
 from labelspace.metrics.calibration import calibration_error_estimate
 from labelspace.metrics.intervals import percentile_interval
 from labelspace.recipes._label_llm import HERE, Task, goemotions, read, sample
+from labelspace.recipes._recorded import RecordedConfig, asked, check_recorded
 from labelspace.recipes.label_llm import show
 from labelspace.records import Prediction, Record
 from labelspace.space import LabelSpace
@@ -72,15 +69,13 @@ Doubles = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.intp]
 
 
-class LabelVotesConfig(Config):
+class LabelVotesConfig(RecordedConfig):
     """What `labelspace run label_votes` reads."""
 
-    data: Path = Path("../shared/data")
-    """Folder of the data sets, with one folder for each."""
     cassette: Path = Path("tests/cassettes/label_votes.jsonl")
     """Recorded replies."""
-    model: str | None = None
-    """A model to ask instead, such as http://host/v1#name; its replies are kept in `journal`."""
+    timeout: float = 5000.0
+    """Seconds to wait for a reply of `model`."""
     journal: Path | None = None
     """SQLite file for the replies of `model`; each way of asking has one beside it."""
     concurrency: int = 100
@@ -126,19 +121,14 @@ def ask(
     """
 
     def one(at: int) -> list[Prediction]:
-        model = RecordedModel(config.cassette) if config.model is None else connect(config.model, timeout=5000)
+        model = asked(config)
         journal = config.journal and config.journal.with_name(f"{config.journal.name}-{task.name}-{at}")
         labeler = Labeler(
             task.space, model=model, journal=journal, concurrency=config.concurrency, embedder=embedder,
             batch_documents=TOGETHER[task.name], set_aside=True, **list(ways.values())[at],
         )  # fmt: skip
         made = list(labeler.predict(task.test))
-        if isinstance(model, RecordedModel) and model.lacked:
-            raise DataError(
-                f"lacks {len(model.lacked)} replies",
-                path=str(config.cassette),
-                advice="prompts, data or embeddings differ from those that were recorded; name a model",
-            )
+        check_recorded([model], config.cassette)
         return made
 
     with ThreadPoolExecutor(len(ways)) as together:

@@ -42,14 +42,25 @@ def rare_sample(vectors: Rows, count: int, *, seed: int = 0) -> Labels:
     chosen[order[: count - varied]] = True
     pool = np.sort(order[:_LOOKED_AT]) if len(order) > _LOOKED_AT + count else np.arange(len(order))
     cell, likeness = middles(vectors[pool], max(1, varied), rng)
-    # The turn of each row among those of its cell that are left: all nearest are taken, then all second, and so on.
     free = ~chosen[pool]
     left, cell, likeness = pool[free], cell[free], likeness[free]
     by_cell = np.lexsort((-likeness, cell))
-    sizes = np.bincount(cell, minlength=int(cell.max()) + 1)
-    turn = np.arange(len(left)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    chosen[left[by_cell[np.lexsort((rng.random(len(left)), turn))]][: count - int(chosen.sum())]] = True
+    chosen[left[in_turns(by_cell, cell, rng)][: count - int(chosen.sum())]] = True
     return np.flatnonzero(chosen)
+
+
+def in_turns(by_cell: Labels, cell: Labels, rng: np.random.Generator) -> Labels:
+    """Rows in the order in which cells give them: the first of each, then the second of each, and so on.
+
+    Args:
+        by_cell: Rows [n], cell by cell.
+        cell: Of each row, by its place [n].
+        rng: Draws the order of the cells in each turn.
+    """
+    sizes = np.bincount(cell)
+    turn = np.arange(len(by_cell)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    given: Labels = by_cell[np.lexsort((rng.random(len(by_cell)), turn))]
+    return given
 
 
 def middles(vectors: Rows, count: int, rng: np.random.Generator) -> tuple[Labels, Rows]:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from labelspace.agents.clustering.graph import Labels, nearest
+from labelspace.agents.taxonomy.rare_sample import in_turns
 
 _CELLS, _EACH = 512, 2
 """Cells that the documents are divided into, at most, and rows of the sample that each can give at least."""
@@ -39,12 +40,9 @@ def diverse_sample(vectors: npt.NDArray[np.float32], count: int, *, seed: int = 
     chosen[order[: count - round(_EVEN * count)]] = True
     cells = max(1, min(_CELLS, round(_EVEN * count) // _EACH))
     cell = (vectors @ middles(vectors[order[:_LOOKED_AT]], cells, rng).T).argmax(axis=1)
-    # The turn of each row among those of its cell that are left: all firsts are taken, then all seconds, and so on.
     left = order[~chosen[order]]
     by_cell = left[np.argsort(cell[left], kind="stable")]
-    sizes = np.bincount(cell[left], minlength=int(cell.max()) + 1)
-    turn = np.arange(len(left)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    chosen[by_cell[np.lexsort((rng.random(len(left)), turn))][: count - int(chosen.sum())]] = True
+    chosen[in_turns(by_cell, cell[left], rng)[: count - int(chosen.sum())]] = True
     return np.flatnonzero(chosen)
 
 

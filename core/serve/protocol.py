@@ -14,6 +14,7 @@ from labelspace.errors import ConfigError, MissingExtra, ModelError
 from labelspace.llm.client import HTTPModel
 from labelspace.llm.dialect import Dialect
 from labelspace.llm.request import CallFailed, Message, Reply, ReplyError, Request
+from labelspace.readout import to_probabilities
 from labelspace.serve.answers import HEAD
 from labelspace.serve.batching import Overloaded, Probabilities, Refused
 from labelspace.serve.outer_head import Apply, outer_head, read_vector
@@ -143,11 +144,8 @@ def read_rows(reply: Reply, served: Served) -> Probabilities:
         ReplyError: A number is none.
     """
     rows: Probabilities = np.asarray(orjson.loads(reply.text)[0], dtype=np.float32)
-    if served.logits and served.multi_label:
-        rows = 1 / (1 + np.exp(-rows, dtype=np.float32))
-    elif served.logits:
-        rows = np.exp(rows - rows.max(axis=1, keepdims=True))
-        rows /= rows.sum(axis=1, keepdims=True)
+    if served.logits:
+        rows = to_probabilities(rows, multi_label=served.multi_label)
     if not np.isfinite(rows).all():
         raise ReplyError("a probability is not a number")
     return rows
