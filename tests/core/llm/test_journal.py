@@ -289,7 +289,7 @@ def test_a_full_disk_is_named_and_the_paid_kept(server: Any, tmp_path: Path) -> 
     assert full.stdout.startswith("JournalError"), full.stdout + full.stderr
     assert str(path) in full.stdout
     asked = len(server.bodies)
-    assert 100 < asked < 2000
+    assert 16 * 2 < asked < 2000  # more than what may be paid twice; how many fit depends on what each commit held
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout == "done\n", done.stdout + done.stderr
     assert len(server.bodies) - 2000 <= 16 * 2
