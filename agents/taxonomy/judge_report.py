@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -54,6 +55,8 @@ class Agreement(_Part):
     """Cohen's kappa of the judge with what most people say; items where they are split are left out."""
     by: dict[str, dict[str, tuple[int, float, float | None]]] = {}
     """The same with the majority within each label, and each value of a column: items, share the same, kappa."""
+    people_by: dict[str, dict[str, tuple[int, float | None]]] = {}
+    """As `fleiss`, within each label and each value of a column: items, kappa."""
 
 
 class Judgement(_Part):
@@ -85,6 +88,10 @@ class Judgement(_Part):
                 for name, (items, same, kappa) in list(groups.items())[:show]:
                     shown = "undefined" if kappa is None else f"{kappa:.3f}"
                     lines.append(f"  {column} {name}: {same:.1%} the same, kappa {shown} (n={items})")
+            for column, inside in one.people_by.items():
+                for name, (items, kappa) in list(inside.items())[:show]:
+                    shown = "undefined" if kappa is None else f"{kappa:.3f}"
+                    lines.append(f"  people, {column} {name}: kappa {shown} (n={items})")
         if self.runs:
             lines.append("runs agree: " + ", ".join(f"{name} {value:.3f}" for name, value in self.runs.items()))
         for column, values in self.by.items():
@@ -167,15 +174,18 @@ def _agreement(
     asked = [at for at in range(len(items)) if sides and all(side[at] is not None for side in sides)]
     if not asked:
         return None
-    fleiss = None
-    if len(sides) == 2:
-        fleiss = _cohen([sides[0][at] for at in asked], [sides[1][at] for at in asked])
-    elif len(sides) > 2:
-        fleiss = _number(fleiss_kappa([[side[at] for side in sides] for at in asked]))
+    fleiss, people_by = None, {}
+    if len(sides) > 1:
+        fleiss = _among(sides, asked)
+        for name, values in groups.items():
+            inside = Counter(values[at] for at in asked).most_common()
+            people_by[name] = {
+                value: (count, _among(sides, [at for at in asked if values[at] == value])) for value, count in inside
+            }
+    among: dict[str, Any] = {"question": question, "items": len(asked), "people": len(sides)}
+    among |= {"fleiss": fleiss, "people_by": people_by}
     if judge is None:
-        return (
-            None if len(sides) < 2 else Agreement(question=question, items=len(asked), people=len(sides), fleiss=fleiss)
-        )
+        return None if len(sides) < 2 else Agreement(**among)
     with_judge = [at for at in asked if judge[at] is not None]
     each = [_cohen([judge[at] for at in with_judge], [side[at] for at in with_judge]) for side in sides]
     known = [kappa for kappa in each if kappa is not None]
@@ -192,10 +202,7 @@ def _agreement(
         if clear
     }
     return Agreement(
-        question=question,
-        items=len(asked),
-        people=len(sides),
-        fleiss=fleiss,
+        **among,
         judge=float(np.mean(known)) if known else None,
         majority=_cohen([judge[at] for at in clear], [most[at] for at in clear]),
         by=by,
@@ -221,6 +228,13 @@ def _majority(said: Sequence[Hashable]) -> Hashable:
     """What more than half say; None where they are split."""
     best = max(set(said), key=said.count)
     return best if 2 * said.count(best) > len(said) else None
+
+
+def _among(sides: Sequence[Sequence[Hashable]], asked: Sequence[int]) -> float | None:
+    """Kappa of the people on some items, by their places: Cohen's of two, Fleiss' of more."""
+    if len(sides) == 2:
+        return _cohen([sides[0][at] for at in asked], [sides[1][at] for at in asked])
+    return _number(fleiss_kappa([[side[at] for side in sides] for at in asked]))
 
 
 def _cohen(one: Sequence[Hashable], two: Sequence[Hashable]) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,63 @@ def test_a_model_judges_labels_and_a_rerun_asks_nothing(
         assert "relevance  100.0%" in shown
         assert "by the model" in shown
     assert len(asked) == 6, "three batches of ten, two questions"
+
+
+def test_a_judge_is_compared_with_people_per_language_and_label(
+    chat_server: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    useless = {"judge": (0, 1, 2, 3), "ann": (0, 1, 2, 10), "bob": (0, 1, 3, 10), "cleo": (0, 1, 2, 11)}
+
+    def answer(body: dict[str, Any]) -> str:
+        shown = re.findall(r"^text (\d+)$", body["messages"][1]["content"], re.MULTILINE)
+        choice = body["messages"][0]["content"].startswith("You compare labels")
+        said = ["A" if choice else "no" if int(one) in useless["judge"] else "yes" for one in shown]
+        return json.dumps({str(number): word for number, word in enumerate(said, start=1)})
+
+    OLD.save(tmp_path / "space.yaml")
+    languages = {n: "en" if n < 10 else "de" for n in range(20)}
+    write_rows(
+        tmp_path / "data.jsonl", ({"id": str(n), "text": f"text {n}", "language": languages[n]} for n in range(20))
+    )
+    write_rows(tmp_path / "labels.jsonl", ({"id": str(n), "label": OLD.leaves[n % 2]} for n in range(20)))
+    what = ("judge", tmp_path / "labels.jsonl", tmp_path / "data.jsonl", "--space", tmp_path / "space.yaml")
+    assert run(*what, "--sheet", tmp_path / "sheet.jsonl") == 0
+    rows = [json.loads(line) for line in (tmp_path / "sheet.jsonl").read_text().splitlines()]
+    sheets: list[object] = []
+    for name in ("ann", "bob", "cleo"):
+        for row in rows:
+            row["answer"] = (
+                ("no" if int(row["id"]) in useless[name] else "yes") if row["question"] != "accuracy" else ""
+            )
+        write_rows(tmp_path / f"{name}.csv", rows)
+        sheets += ["--people", tmp_path / f"{name}.csv"]
+    how = ("--model", f"{chat_server(answer)}#tiny", "--by", "language")
+    assert run(*what, *sheets, *how, "--json", tmp_path / "found.json") == 0
+    shown = capsys.readouterr().out
+    assert "kappa of relevance (20 items, 3 people): people 0.583, judge and person 0.688" in shown
+    assert "language en: 90.0% the same, kappa 0.783 (n=10)" in shown
+    assert "people, language de: kappa 0.259 (n=10)" in shown
+    [found] = json.loads((tmp_path / "found.json").read_text())["agreement"]
+    # By hand. Three people agree on all but two texts of each group, where two of them do: 26 of 30 pairs.
+    assert found["fleiss"] == pytest.approx((26 / 30 - 0.68) / 0.32)
+    assert found["judge"] == found["majority"] == pytest.approx((0.9 - 0.68) / 0.32)
+    assert found["people_by"] == {
+        "label": {
+            "Delivery": [10, pytest.approx((26 / 30 - (7**2 + 23**2) / 900) / (1 - (7**2 + 23**2) / 900))],
+            "Account": [10, pytest.approx((26 / 30 - 26 / 36) / (1 - 26 / 36))],
+        },
+        "language": {
+            "en": [10, pytest.approx((26 / 30 - 0.58) / 0.42)],
+            "de": [10, pytest.approx((26 / 30 - 0.82) / 0.18)],
+        },
+    }
+    assert found["by"] == {
+        "label": {
+            "Delivery": [10, 0.9, pytest.approx((0.9 - 0.62) / 0.38)],
+            "Account": [10, 0.9, pytest.approx((0.9 - 0.74) / 0.26)],
+        },
+        "language": {"en": [10, 0.9, pytest.approx((0.9 - 0.54) / 0.46)], "de": [10, 0.9, 0.0]},
+    }
 
 
 @pytest.mark.parametrize(

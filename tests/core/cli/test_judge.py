@@ -106,8 +106,9 @@ def test_people_are_given_a_sheet_and_compared(folder: Path, capsys: pytest.Capt
     found = json.loads(capsys.readouterr().out)
     assert found["people"]["accuracy"]["value"] == 1.0
     assert found["people"]["relevance"]["value"] == pytest.approx(35 / 36)
-    assert found["agreement"][0] | {"by": {}} == {
+    assert found["agreement"][0] == {
         "question": "accuracy", "items": 18, "people": 2, "fleiss": 1.0, "judge": None, "majority": None, "by": {},
+        "people_by": {"label": {name: [6, 1.0] for name in OLD.leaves}, "language": {"en": [18, 1.0]}},
     }  # fmt: skip
     assert run(*what, *people, "--json", folder / "out.json") == 0
     assert "accuracy   100.0%" in capsys.readouterr().out
