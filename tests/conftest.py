@@ -6,6 +6,9 @@ import importlib.util
 import os
 from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several: threads of their own would wait for each other's cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import hypothesis
 import pytest
 

@@ -17,8 +17,9 @@ import orjson
 
 from labelspace.errors import EXIT_PARTIAL, ModelError
 from labelspace.llm.batches import ENDPOINT, MOST_REQUESTS
-from labelspace.llm.dialect import Dialect, read_error
+from labelspace.llm.dialect import Dialect
 from labelspace.llm.entries import key_of
+from labelspace.llm.refusals import read_error
 from labelspace.llm.request import CallFailed, Reply, Request
 
 

@@ -19,8 +19,9 @@ import orjson
 
 from labelspace.errors import ModelError
 from labelspace.llm.client import HTTPModel
-from labelspace.llm.dialect import Dialect, read_error
+from labelspace.llm.dialect import Dialect
 from labelspace.llm.entries import key_of
+from labelspace.llm.refusals import read_error
 from labelspace.llm.request import CallFailed, Reply, Request
 from labelspace.progress import note
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import io
 import os
 import re
-import time
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
@@ -16,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from labelspace.errors import ConfigError, ModelError
-from labelspace.llm.dialect import Dialect, read_error
+from labelspace.llm.dialect import Dialect
+from labelspace.llm.refusals import read_error, retry_after
 from labelspace.llm.request import CallFailed, Reply, Request
+from labelspace.llm.servers import kind_of, only_model, way_of
 from labelspace.progress import note
 
 if TYPE_CHECKING:
@@ -95,14 +95,15 @@ class HTTPModel:
         if not self.name or self._detects:
             models = await self._get(self.base_url + "/models")
         if not self.name:
-            self.name = self._only_model(models, memory)
+            self.name = self._only_model(models)
         if self._detects:
             known = orjson.loads(memory.get(self._place("server"), "{}"))
-            self.server = await self._what_is_it(models) or known.get("server", "unknown")
+            version = self.base_url.rpartition("/")[0] + "/version"
+            self.server = await kind_of(models, lambda: self._get(version)) or known.get("server", "unknown")
             if known.get("server") == self.server:
                 self.dialect = Dialect(known["constraint"], frozenset(known["refused"]))
             else:
-                self.dialect = Dialect(_way_of(self.server))
+                self.dialect = Dialect(way_of(self.server))
             self._detects = False
             self._remember()
 
@@ -126,33 +127,15 @@ class HTTPModel:
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError, ValueError):
             return None
 
-    def _only_model(self, models: Any, memory: dict[str, str]) -> str:
-        try:
-            names = [str(model["id"]) for model in models["data"]]
-        except (TypeError, KeyError):
-            if remembered := memory.get(self._place("model")):
-                return remembered
+    def _only_model(self, models: Any) -> str:
+        name = only_model(models, self.address) or self._memory.get(self._place("model"))
+        if name is None:
             raise ModelError(
                 f"{self.address} does not say which models it has; is the server up? "
                 f"Otherwise name the model: {self.address}#NAME"
-            ) from None
-        if len(names) != 1:
-            raise ModelError(
-                f"{self.address} has {len(names)} models; name one: {self.address}#{' or #'.join(names[:8])}"
             )
-        memory[self._place("model")] = names[0]
-        return names[0]
-
-    async def _what_is_it(self, models: Any) -> str | None:
-        """The server's name and version; None where it is away."""
-        if models is None:
-            return None
-        owners = {str(model.get("owned_by")) for model in models.get("data", ())} if isinstance(models, dict) else set()
-        if "vllm" in owners:
-            version = await self._get(self.base_url.rpartition("/")[0] + "/version")
-            if isinstance(version, dict) and isinstance(version.get("version"), str):
-                return f"vllm {version['version']}"
-        return "openai-compatible"
+        self._memory[self._place("model")] = name
+        return name
 
     # -- asking ------------------------------------------------------------------------------
 
@@ -284,33 +267,9 @@ class HTTPModel:
             self._session = None
 
 
-def _way_of(server: str) -> str:
-    """How a server is best asked to constrain replies."""
-    match = re.match(r"vllm v?(\d+)\.(\d+)", server)
-    # vLLM built from a checkout may call itself 0.1.dev: response_format works on every version.
-    if match is None or "0.1.dev" in server:
-        return "json_schema"
-    return "structured_outputs" if (int(match[1]), int(match[2])) >= (0, 12) else "guided"
-
-
 def _proxy(parts: urllib.parse.SplitResult) -> str | None:
     """The proxy that the environment names for this address; looked up once, not at each call."""
     host = parts.hostname or ""
     if host in ("localhost", "127.0.0.1", "::1") or urllib.request.proxy_bypass(host):
         return None
     return urllib.request.getproxies().get(parts.scheme)
-
-
-def retry_after(value: str | None) -> float | None:
-    """Seconds to wait, from either form of the header (seconds or an HTTP date)."""
-    if not value:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        moment = email.utils.parsedate_to_datetime(value)
-    except (TypeError, ValueError):
-        return None
-    return max(0.0, moment.timestamp() - time.time())

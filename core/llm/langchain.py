@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 
 from labelspace.errors import ConfigError, MissingExtra, ModelError
-from labelspace.llm.client import retry_after
-from labelspace.llm.dialect import choice_schema, read_error, read_tokens, unwrap_choice
+from labelspace.llm.dialect import choice_schema, read_tokens, unwrap_choice
+from labelspace.llm.refusals import read_error, retry_after
 from labelspace.llm.request import CallFailed, Reply, Request
 from labelspace.llm.scripted import canonical
 

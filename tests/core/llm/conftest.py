@@ -139,9 +139,8 @@ class FaultServer:
                 self.in_flight += 1
                 self.most_in_flight = max(self.most_in_flight, self.in_flight)
                 try:
-                    if not await self._send(answer, writer):
+                    if not await self._send(answer, writer, counted=not head.startswith("GET")):
                         return
-                    self.served += answer.status == 200 and not head.startswith("GET")
                 finally:
                     self.in_flight -= 1
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -158,7 +157,7 @@ class FaultServer:
             return Answer(body=json.dumps({"version": self.version}).encode())
         return error(404, "no such page")
 
-    async def _send(self, answer: Answer, writer: asyncio.StreamWriter) -> bool:
+    async def _send(self, answer: Answer, writer: asyncio.StreamWriter, *, counted: bool) -> bool:
         if answer.delay:
             await asyncio.sleep(answer.delay)
         while answer.until is not None and not answer.until():
@@ -178,6 +177,7 @@ class FaultServer:
             await asyncio.sleep(0.01)
             writer.transport.abort()
             return False
+        self.served += counted and answer.status == 200  # before the client can know of it
         writer.write(payload)
         await writer.drain()
         return True

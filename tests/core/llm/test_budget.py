@@ -123,7 +123,7 @@ def test_timeouts_may_have_been_charged(server: Any, answers: Any) -> None:
 
     server.script = lambda body, count: answers.Answer(then="hang")
     base, _, name = server.url.partition("#")
-    _, stats, error = go(HTTPModel(base, name, timeout=0.1), range(50), budget="10 calls", retries=50)
+    _, stats, error = go(HTTPModel(base, name, timeout=1.0), range(50), budget="10 calls", retries=50)
     assert isinstance(error, BudgetExceeded)
     assert len(server.bodies) == stats["calls"] == 10
 
@@ -161,9 +161,9 @@ def test_a_users_price_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_requests_a_minute(server: Any) -> None:
     start = time.monotonic()
     go(server.url, range(20), rpm=1200)
-    assert time.monotonic() - start > 19 * 0.05 * 0.95
-    gaps = [later - earlier for earlier, later in zip(server.times, server.times[1:], strict=False)]
-    assert len([gap for gap in gaps if gap < 0.02]) <= 4
+    # A request may come later than at its turn, where the machine is busy, but never before it.
+    for turn, came in enumerate(server.times):
+        assert came - start > turn * 0.05 * 0.95
 
 
 def test_tokens_a_minute(server: Any, answers: Any) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from labelspace.errors import ConfigError, ModelError
 from labelspace.llm import Engine, Reply, Request, TokenLogprob, connect, run
-from labelspace.llm.client import HTTPModel, retry_after
+from labelspace.llm.client import HTTPModel
+from labelspace.llm.refusals import retry_after
 from labelspace.llm.scores import choice_distribution
 
 ASK = [{"role": "user", "content": "Which?"}]
