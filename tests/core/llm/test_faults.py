@@ -326,13 +326,15 @@ def test_half_a_surrogate_pair_is_sent_as_a_question_mark(server: Any) -> None:
 
 
 def test_a_slow_source_does_not_hold_up_calls(server: Any, answers: Any) -> None:
-    """The source gives no second row before the first is answered."""
+    """The source gives no third row before the first is answered."""
     first = threading.Event()
 
     def rows() -> Any:
         yield 0
-        assert first.wait(60)
+        time.sleep(0.1)  # longer than more is waited for
         yield 1
+        assert first.wait(60)
+        yield 2
 
     seen: list[int] = []
 
@@ -344,7 +346,7 @@ def test_a_slow_source_does_not_hold_up_calls(server: Any, answers: Any) -> None
     for outcome in iterate(stream):
         seen.append(outcome.item)
         first.set()
-    assert seen == [0, 1]
+    assert seen == [0, 1, 2]
 
 
 def test_leaving_a_stream_early_keeps_what_is_in_flight(server: Any, answers: Any, tmp_path: Any) -> None:
