@@ -24,6 +24,7 @@ import numpy.typing as npt
 from labelspace.embed import Embedder, cache_folder, load_embedder
 from labelspace.embed.joined import WithWords
 from labelspace.embed.tfidf import TfidfEmbedder
+from labelspace.embed.trace import GRAPH
 from labelspace.errors import DataError, LabelspaceError
 from labelspace.finetune.boosted import BoostedHead
 from labelspace.finetune.classifier import HeadClassifier
@@ -138,9 +139,9 @@ def load_classifier(
 
 
 def _beside(folder: Path, spec: str) -> str:
-    """The specification of an embedder; one in ONNX lies in the folder of its model, wherever that is."""
+    """The specification of an embedder; one that was exported lies in the folder of its model, wherever that is."""
     inner = spec.removeprefix("onnx:")
-    return spec if inner == spec or Path(inner).is_absolute() else f"onnx:{folder / inner}"
+    return f"onnx:{folder / inner}" if inner != spec and (folder / inner / GRAPH).exists() else spec
 
 
 def read_model(folder: str | Path) -> dict[str, Any]:

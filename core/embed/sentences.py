@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ from labelspace.embed.base import Vectors, spread, unit_rows
 from labelspace.errors import ConfigError, MissingExtra
 
 _READ = 1 << 20
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def folder_version(folder: Path) -> str:

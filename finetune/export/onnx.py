@@ -12,17 +12,16 @@ TF-IDF, at the lengths that `WithWords` says.
 
 from __future__ import annotations
 
-import json
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from labelspace.embed.joined import WithWords
-from labelspace.embed.onnx import GRAPH, SETTINGS, TOKENIZER, OnnxEmbedder
+from labelspace.embed.onnx import OnnxEmbedder
 from labelspace.embed.sentences import SentenceEmbedder
 from labelspace.embed.tfidf import TfidfEmbedder
+from labelspace.embed.trace import trace_encoder
 from labelspace.errors import ConfigError, MissingExtra
 from labelspace.finetune.export.check import probes
 from labelspace.finetune.export.folder import written_whole
@@ -63,7 +62,9 @@ def export_onnx(source: str | Path, out: str | Path, *, embedder: str | None = N
         fitted = head.fitted_embedder
         inner = fitted.inner if isinstance(fitted, WithWords) else fitted
         if not isinstance(inner, TfidfEmbedder):
-            _write_encoder(inner, folder / ENCODER)
+            if not isinstance(inner, SentenceEmbedder):
+                raise ConfigError(f"the embedder {inner.name} is no sentence-transformers model, so it has no graph")
+            trace_encoder(inner.model, folder / ENCODER)
             moved: Any = OnnxEmbedder(folder / ENCODER, name=f"onnx:{ENCODER}")
             fitted = WithWords(moved, fitted.words, fitted.weight) if isinstance(fitted, WithWords) else moved
         tensors, settings = head.to_tensors()
@@ -85,50 +86,6 @@ def export_onnx(source: str | Path, out: str | Path, *, embedder: str | None = N
         return worst
 
     return written_whole(Path(out), MODEL, write)
-
-
-def _write_encoder(embedder: Any, folder: Path) -> None:
-    """Trace a sentence-transformers model."""
-    if not isinstance(embedder, SentenceEmbedder):
-        raise ConfigError(f"the embedder {embedder.name} is no sentence-transformers model, so it has no graph")
-    try:
-        import onnx  # noqa: F401 - torch asks for it when it has traced all
-        import torch
-        from sentence_transformers import SentenceTransformer
-    except ImportError as error:
-        raise MissingExtra(str(error.name), "onnx") from error
-    # The kernels of torch can't be traced; those written out are the same.
-    model = SentenceTransformer(embedder.model, device="cpu", model_kwargs={"attn_implementation": "eager"}).eval()
-
-    class Encoder(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, ids: Any, mask: Any) -> Any:
-            found = self.model({"input_ids": ids, "attention_mask": mask})["sentence_embedding"]
-            return torch.nn.functional.normalize(found, dim=1)
-
-    folder.mkdir()
-    rows: dict[str, dict[int, str]] = {name: {0: "n", 1: "length"} for name in ("input_ids", "attention_mask")}
-    example = torch.full((2, 7), 5, dtype=torch.long)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what might not hold for other inputs: the comparison tells
-        torch.onnx.export(
-            Encoder(),
-            (example, torch.ones_like(example)),
-            str(folder / GRAPH),
-            dynamo=False,
-            input_names=list(rows),
-            output_names=["embedding"],
-            dynamic_axes={**rows, "embedding": {0: "n"}},
-            opset_version=_OPSET,
-        )
-    tokenizer = model.tokenizer
-    tokenizer.backend_tokenizer.no_truncation()
-    tokenizer.backend_tokenizer.no_padding()
-    (folder / TOKENIZER).write_text(tokenizer.backend_tokenizer.to_str(), encoding="utf-8")
-    (folder / SETTINGS).write_text(json.dumps({"max_length": int(model.max_seq_length)}) + "\n", encoding="utf-8")
 
 
 def _write_head(path: Path, tensors: dict[str, Any], temperature: float, *, several: bool) -> None:

@@ -239,7 +239,7 @@ class ToolRefiner:
     def _loss(self, rows: list[Any]) -> Tensor:
         logits = self._logits([ids for ids, _, _ in rows], np.stack([row for _, row, _ in rows]))
         wanted = torch.from_numpy(np.stack([want for _, _, want in rows]))
-        return functional.binary_cross_entropy_with_logits(logits, wanted)
+        return functional.binary_cross_entropy_with_logits(logits.float(), wanted)
 
 
 def candidates_of(first: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.intp]:

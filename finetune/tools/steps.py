@@ -35,7 +35,7 @@ def descend(
         model: In training mode while it is trained, so that its dropout works; left in evaluation mode.
         rows: What an epoch goes through, in a new order each time.
         loss_of: The mean loss of some rows.
-        settings: Epochs, batch size, rates, seed.
+        settings: Epochs, batch size, rates, seed, precision.
         title: Of the progress.
         lengths: Tokens of each row, where rows of similar length are to go together: little padding is computed.
         end_epoch: Told the number of each epoch when it has ended.
@@ -49,6 +49,8 @@ def descend(
         {"params": [p for p in trainable(model).values() if p.ndim <= 1], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate)
+    device = next(model.parameters()).device.type
+    mixed = torch.float16 if settings.precision == "fp16" else torch.bfloat16
     in_epoch = -(-len(rows) // settings.batch_size)
     losses, step = [], 0
     with Progress(title, total=len(rows) * settings.epochs, unit="rows") as bar:
@@ -68,7 +70,8 @@ def descend(
                 rate = settings.learning_rate * _factor(settings, step, in_epoch * settings.epochs)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
-                loss = loss_of(batch)
+                with torch.autocast(device, dtype=mixed, enabled=settings.precision != "no"):
+                    loss = loss_of(batch)
                 optimizer.zero_grad()
                 loss.backward()
                 if settings.max_gradient_norm:

@@ -183,7 +183,9 @@ class QueryEncoder:
         """Pooled vectors [n, d], texts of similar length side by side: most of a batch would be padding."""
         parts = cut(range(len(encoded)), [len(ids) for ids in encoded], tokens=PART)
         pad = pad_id(self._tokenizer)
-        vectors = torch.cat([self._model(collate([Example(encoded[i]) for i in part], pad=pad)) for part in parts])
+        vectors = torch.cat(
+            [self._model(collate([Example(encoded[i]) for i in part], pad=pad)) for part in parts]
+        ).float()
         place = np.argsort([i for part in parts for i in part])
         found: Tensor = vectors[torch.from_numpy(place)]
         return found

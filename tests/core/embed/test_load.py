@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -76,3 +77,25 @@ def test_a_folder_without_a_model_is_told(encoder_folder, tmp_path):
     (tmp_path / "config.json").write_text('{"no": "model"}')
     with pytest.raises(ConfigError, match="can't be loaded"):
         load_embedder(str(tmp_path)).embed(["a"])
+
+
+@pytest.mark.encoder
+@pytest.mark.filterwarnings("ignore:.*legacy TorchScript:DeprecationWarning")
+def test_a_graph_is_made_once_says_the_same_and_needs_no_torch(encoder_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("LABELSPACE_CACHE", str(tmp_path))
+    texts = ["", "Where is my parcel?", "日本語", "the second payment " * 300, "parcel"]
+    found = load_embedder(f"onnx:{encoder_folder}")
+    np.testing.assert_allclose(found.embed(texts), load_embedder(encoder_folder).embed(texts), atol=1e-5)
+    (made,) = (tmp_path / "onnx").iterdir()
+    code = (
+        "import sys\nfrom labelspace.embed import load_embedder\n"
+        f"embedder = load_embedder({found.name!r})\n"
+        "print(embedder.version, embedder.embed(['parcel'])[0, 0])\n"
+        "assert not {'torch', 'transformers', 'sentence_transformers'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [found.version, str(found.embed(["parcel"])[0, 0])]
+    assert load_embedder(f"onnx:{made}").version == found.version
+    with (made / "encoder.onnx").open("ab") as graph:
+        graph.write(b"\0")
+    assert load_embedder(f"onnx:{made}").version != found.version
