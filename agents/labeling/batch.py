@@ -163,9 +163,7 @@ class InBatches:
     async def _single(self, engine: Engine, record: Record) -> Outcome[Record, Answer]:
         outcomes = self._names.ask(engine, [record], total=None, shown=False)
         async with aclosing(cast("AsyncGenerator[Outcome[Record, Answer], None]", outcomes)) as stream:
-            async for outcome in stream:
-                return outcome
-        raise AssertionError("one record has one outcome")
+            return await anext(stream)
 
     async def _end(self, pending: _Pending) -> list[Outcome[Record, Answer]]:
         """The outcomes of a batch, once those that are asked again are there."""

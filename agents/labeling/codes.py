@@ -61,14 +61,12 @@ class ByCode:
         """Say how; see `Labeler`.
 
         Raises:
-            ConfigError: The space is multi-label, or there are fewer than two samples.
+            ConfigError: The space is multi-label.
         """
         if space.multi_label:
             raise ConfigError(
                 f"{space.name!r} gives a text several labels, and one token can name only one; leave out one_token"
             )
-        if samples < 2:
-            raise ConfigError(f"a vote needs at least 2 samples, not {samples}")
         self.space, self.max_chars = space, max_chars
         self.names = (*space.leaves, *([space.other] if space.other else []))
         self._max_tokens, self._samples = max_tokens, samples

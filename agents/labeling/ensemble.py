@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +75,7 @@ class Ensemble:
                 yield self._joined([one for one in found if isinstance(one, Prediction)])
         finally:
             for stream in streams:
-                if isinstance(stream, AsyncGenerator):
-                    await stream.aclose()
+                await stream.aclose()
             self.stopped = next((one.stopped for one in self._members if one.stopped), None)
             self.account = {"members": [one.account for one in self._members]}
             if "candidates" in (first := self._members[0].account):

@@ -203,11 +203,14 @@ class Labeler:
                 for prediction in self._rest(engine, feed):
                     yield prediction
             finally:
-                self.stats, self.account = engine.stats.to_data(), engine.to_data()
-                if isinstance(self._question, InBatches):
-                    self.account["asked_singly"] = self._question.asked_singly
-                if self._lookup.recall.texts:
-                    self.account["candidates"] = self._lookup.recall.to_data()
+                self._take_account(engine)
+
+    def _take_account(self, engine: Engine) -> None:
+        self.stats, self.account = engine.stats.to_data(), engine.to_data()
+        if isinstance(self._question, InBatches):
+            self.account["asked_singly"] = self._question.asked_singly
+        if self._lookup.recall.texts:
+            self.account["candidates"] = self._lookup.recall.to_data()
 
     def _rest(self, engine: Engine, feed: Feed) -> Iterator[Prediction]:
         """What a stopped run did not come to: from the journal where it is there, otherwise failed."""

@@ -11,7 +11,7 @@ import asyncio
 import math
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -77,8 +77,7 @@ class Votes:
                 yield self._counted([one for one in found if isinstance(one, Outcome)])
         finally:
             for stream in streams:
-                if isinstance(stream, AsyncGenerator):
-                    await stream.aclose()
+                await stream.aclose()
 
     def replay(self, engine: Engine, records: Iterable[Record]) -> Iterator[Voted | None]:
         """What the journal alone tells of each record."""

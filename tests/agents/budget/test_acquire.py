@@ -10,6 +10,7 @@ from labelspace.agents.budget.acquire import choose, informativeness, robust_dis
 
 
 def test_informativeness_is_one_less_the_margin() -> None:
+    assert informativeness(np.ones((3, 1))).tolist() == [1, 1, 1], "of a single label, nothing tells texts apart"
     chances = np.array([[0.5, 0.5, 0.0], [0.7, 0.2, 0.1], [1.0, 0.0, 0.0]])
     assert informativeness(chances) == pytest.approx([1.0, 0.5, 0.0])
     assert informativeness(np.array([[0.9, 0.5], [1.0, 0.1]]), multi_label=True) == pytest.approx([1.0, 0.2])

@@ -41,15 +41,18 @@ def embed(texts: Sequence[str]) -> np.ndarray:
     return VECTORS[[int(text) for text in texts]]
 
 
-def test_labels_that_are_nearly_as_good_at_a_twentieth_are_bought_and_count() -> None:
+def test_labels_that_are_nearly_as_good_at_a_twentieth_are_bought_and_count(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     cheap, expensive = Teacher(0.05), Teacher(0.0)
-    found = balance(RECORDS, cheap, expensive, embed, prices=(1, 20), budget=3000, shown=False)
+    found = balance(RECORDS, cheap, expensive, embed, prices=(1, 20), budget=3000)
     assert found.weight >= 0.3
     assert found.cheap > 1000
     assert found.agreement > 0.85
     assert found.spent == cheap.asked * 1 + expensive.asked * 20 <= 3000
     assert found.spent > 2980
     assert {one.confidence for one in found.labels.values()} == {1.0, found.weight}
+    assert f"{found.spent:g} of 3000 spent: {found.cheap:,} cheap" in capsys.readouterr().err
 
 
 def test_labels_whose_errors_follow_a_pattern_are_weighed_down_and_money_goes_to_the_others() -> None:

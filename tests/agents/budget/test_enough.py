@@ -88,10 +88,13 @@ def test_what_failed_is_not_learned_from_and_stays_in_the_labels(vectors: np.nda
     assert sum(one.status == "failed" for one in found.labels.values()) == 200
 
 
-def test_most_is_a_limit(vectors: np.ndarray) -> None:
+def test_most_is_a_limit(vectors: np.ndarray, capsys: pytest.CaptureFixture[str]) -> None:
     labeler = Compass(vectors)
-    label_enough(records(), labeler, embed(vectors), stable=2.0, most=137, shown=False)
+    label_enough(records(), labeler, embed(vectors), stable=2.0, most=137)
     assert len(labeler.asked) == 137
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "100 of 2,000 texts labelled"
+    assert said[-1].startswith("137 of 2,000 texts labelled, kappa with the round before 0.")
 
 
 def test_no_gain_on_held_out_labels_ends_it(vectors: np.ndarray) -> None:

@@ -112,6 +112,15 @@ def test_a_batch_too_long_for_the_context_is_asked_singly_and_shortened() -> Non
     assert len(requests) == 5
 
 
+def test_a_reader_that_stops_leaves_nothing_waiting() -> None:
+    """What is asked again singly, too."""
+    model = ScriptedLLM(lambda one: "{}" if one.schema else judge(one))
+    made = Labeler(SPACE, model=model, batch_documents=3, concurrency=4).predict(f"red {n}" for n in range(6000))
+    assert next(made).label == "red"
+    made.close()  # type: ignore[attr-defined]
+    assert len(model.requests) < 6000
+
+
 def test_what_fails_singly_too_has_failed() -> None:
     made, _ = label(lambda one: "purple", ["red a", "blue b"], size=2)
     assert [(one.status, one.raw) for one in made] == [("failed", "purple")] * 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -40,7 +41,9 @@ class Batches(ThreadingHTTPServer):
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
         text = body["messages"][-1]["content"].split("\n")[1]
         self.asked[text] += 1
-        message = {"role": "assistant", "content": json.dumps({"choice": text.split()[0]})}
+        name = text.split()[0]
+        code = re.search(rf"^(\w) = {name}$", body["messages"][0]["content"], re.MULTILINE)
+        message = {"role": "assistant", "content": json.dumps({"choice": code[1] if code else name})}
         usage = {"prompt_tokens": 100, "completion_tokens": 5}
         return {"model": "m", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}
 
@@ -145,6 +148,15 @@ def test_a_batch_is_submitted_followed_and_merged(server: Batches, tmp_path: Pat
     run = json.loads((tmp_path / "labels.jsonl.run.json").read_text())
     assert (run["status"], run["engine"]["calls"]) == ("complete", 0)
     assert run["engine"]["journal"]["prompt_tokens"] == 200 * 100
+
+
+def test_one_token_is_asked_in_a_batch_without_a_first_look(server: Batches, tmp_path: Path) -> None:
+    server.open.set()
+    with pytest.raises(SystemExit) as done:
+        main([*command(tmp_path, server, 60), "--one-token"])
+    assert not done.value.code
+    labels(tmp_path, 60)
+    assert (len(server.batches), server.direct) == (1, 6)
 
 
 def test_a_killed_run_finds_its_batch_again(server: Batches, tmp_path: Path) -> None:

@@ -171,6 +171,11 @@ def test_of_several_labels_each_is_kept_or_not() -> None:
     made = list(apply(calibration(SAME, several=True, threshold=0.7, target=0.9), rows))
     assert [(one.labels, one.status) for one in made] == [((), "abstained"), ((), "ok"), ((), "ok")]
     assert made[0].reason == "confidence below the threshold (0.600 < 0.700); it would be: a"
+    bare = Prediction("4", ("a",))
+    made = list(apply(calibration(HALF, several=True), [*rows, bare]))
+    assert [one.labels for one in made] == [("a",), (), (), ("a",)]
+    assert dict(made[0].scores) == {"a": 0.5, "b": 0.5}
+    assert made[3] == bare
 
 
 def test_the_threshold_with_the_best_f1() -> None:

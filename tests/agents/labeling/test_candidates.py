@@ -112,6 +112,7 @@ def test_the_recall_is_counted_where_gold_labels_are_known() -> None:
         Record("2", TEXTS[1], ("opening_hours",)),
         Record("3", TEXTS[2]),
         Record("4", "", ("refund",)),
+        Record("5", TEXTS[0], ("no label of the space",)),
     ]
     labeler = Labeler(SPACE, model=ScriptedLLM(lambda request: (request.choices or ("",))[0]), candidates=1)
     list(labeler.predict(records))

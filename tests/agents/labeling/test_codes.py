@@ -160,6 +160,13 @@ def test_a_vote() -> None:
     assert len({str(request.messages) for request in model.requests}) == 8
 
 
+def test_more_votes_than_orders_and_codes_repeat_some() -> None:
+    model = ScriptedLLM(lambda _: "A")
+    label(model, space=LabelSpace.of(["cat", "cow"]), confidence="sampled", samples=7)
+    assert len(model.requests) == 7
+    assert len({str(request.messages) for request in model.requests}) == 4, "two orders, two codes"
+
+
 def test_voters_that_cannot_be_read_are_left_out() -> None:
     made = label(lambda request: "A" if request.seed else "?", confidence="sampled", samples=3)
     assert (made[0].status, made[0].confidence, made[0].source["confidence"]) == ("ok", 1.0, "sampled: 2 of 2 replies")

@@ -117,6 +117,12 @@ def test_labels_that_are_alike_are_written_about_together() -> None:
     assert len(groups[0].near) == 4
 
 
+def test_a_label_without_examples_is_written_about_too() -> None:
+    groups = make_groups(SPACE, LABELLED[:15], embedder=load_embedder("tfidf"), together=2)
+    assert [group.names for group in groups] == [("cat", "dog"), ("stone", "rock")]
+    assert groups[1].examples["rock"] == ()
+
+
 def test_examples_must_have_labels_of_the_space() -> None:
     with pytest.raises(DataError, match="no example has a label"):
         make_groups(SPACE, [Record("1", "x", ("cow",)), Record("2", "y")], embedder=load_embedder("tfidf"))

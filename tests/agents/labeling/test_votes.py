@@ -304,6 +304,7 @@ def test_on_the_command_line(tmp_path: Path, chat_server: Callable[..., str]) ->
         assert not done.value.code
         rows = [json.loads(line) for line in out.read_text().splitlines()]
         assert [row["label"] for row in rows] == ["red"] * 4
+        assert [row["confidence"] for row in rows] == [pytest.approx(2 / 3)] * 4, "two of three agree"
         account = json.loads((tmp_path / "labels.jsonl.run.json").read_text())
         assert len(account["engine"]["members"]) == 3
         assert account["settings"]["model"] == [f"{address}#tiny" for address in addresses]

@@ -217,6 +217,12 @@ def test_scores_are_sparse_in_a_large_space() -> None:
     assert list(made[0].scores)[:2] == ["topic 17", "topic 4"]
 
 
+@pytest.mark.encoder
+def test_an_encoder_is_loaded_by_its_name(encoder_folder) -> None:
+    labeler = SimilarityLabeler(SPACE, embedder=encoder_folder)
+    assert [[made.label for made in labeler.predict(TEXTS)] for _ in range(2)] == [GOLD] * 2
+
+
 @pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.encoder

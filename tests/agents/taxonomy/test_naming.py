@@ -93,6 +93,8 @@ def test_discovery_names_clusters_and_groups_by_the_model() -> None:
     model = ScriptedLLM(lambda _: answer(f"Name {next(count)}"))
     space = discover(TEXTS, model=model, method="clusters", max_labels=2)
     assert set(space.leaves) <= {f"Name {n}" for n in range(10)}
+    plain = discover(TEXTS, max_labels=2)
+    assert len(plain.leaves) == 2 and not set(plain.leaves) & {f"Name {n}" for n in range(10)}
     found = discover_clusters(TEXTS, max_labels=2, namer=ModelNamer(ScriptedLLM(lambda r: answer(about(r)))))
     assert set(found.labels) <= set(found.space.leaves)
     with pytest.raises(ConfigError, match="leave out start and candidates"):

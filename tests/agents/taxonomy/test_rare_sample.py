@@ -80,3 +80,7 @@ def test_neighbours_in_groups_are_mostly_those_of_the_topic() -> None:
     assert near.shape == (2400, 5)
     assert (topic[near] == topic[:, None]).mean() > 0.9
     assert all(len(set(row)) == 5 for row in near.tolist())
+    copies = np.zeros((1500, 4), np.float32)
+    copies[:, 0] = 1
+    near = near_in_groups(copies, 5, np.random.default_rng(0))  # two groups, and the second is empty
+    assert all(len(set(row)) == 5 for row in near.tolist())

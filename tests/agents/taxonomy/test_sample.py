@@ -47,6 +47,7 @@ def test_copies_and_blank_rows_do_not_stop_it() -> None:
     rows[:50, 0] = 1
     assert len(diverse_sample(rows, 20)) == 20
     assert len(diverse_sample(rows[:50], 20)) == 20
+    assert len(diverse_sample(rows[48:52], 2)) == 2
 
 
 def test_middles_are_of_topics_and_not_of_oddities() -> None:
