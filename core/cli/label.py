@@ -56,7 +56,7 @@ def _concurrency(_context: click.Context, _option: click.Parameter, given: str) 
     multiple=True,
     metavar="MODEL",
     help="none; http://host/v1#name for any OpenAI-compatible server; or provider:name through LangChain. "
-    "Several, each with --model, vote.  [default: none]",
+    "Several, each with --model, vote; confidence tells how far they agree.  [default: none]",
 )
 @embedder_option
 @cache_option
