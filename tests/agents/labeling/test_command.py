@@ -206,7 +206,7 @@ def test_wrong_options(files: Path, capsys: pytest.CaptureFixture[str], option: 
 
 
 def test_ctrl_c_keeps_what_is_paid_and_says_how_to_go_on(files: Path, chat_server: Callable[..., str]) -> None:
-    judge = Judge(delay=0.05)
+    judge = Judge(delay=0.2)
     address = chat_server(judge)
     write_rows(files / "texts.jsonl", ({"id": f"r{n}", "text": f"{NAMES[n % 3]} thing {n}"} for n in range(300)))
     # A background job of a shell ignores Ctrl-C, and its children would too.

@@ -53,9 +53,7 @@ def served(app: Any) -> Iterator[str]:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
-        for _ in range(200):
-            if server.started:
-                break
+        while not server.started and thread.is_alive():
             time.sleep(0.05)
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
     finally:

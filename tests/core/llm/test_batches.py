@@ -145,7 +145,7 @@ def desk() -> Iterator[BatchServer]:
 
 
 def label(
-    desk: BatchServer, rows: list[str], *, stop_after: float | None = None, together: int = 1000, **settings: Any
+    desk: BatchServer, rows: list[str], *, stopped: bool = False, together: int = 1000, **settings: Any
 ) -> tuple[list[Outcome[str, str]], dict[str, Any]]:
     model = BatchModel(
         HTTPModel(f"http://127.0.0.1:{desk.port}/v1", "fake"), together=together, fewest=3, quiet=0.05, poll=0.03
@@ -163,7 +163,8 @@ def label(
 
     async def killed() -> tuple[list[Outcome[str, str]], dict[str, Any]]:
         task = asyncio.ensure_future(work())
-        await asyncio.sleep(stop_after or 0)
+        while not desk.looks:  # until it waits for its batch
+            await asyncio.sleep(0.01)
         import labelspace.llm.workers as workers
 
         grace, workers.GRACE = workers.GRACE, 0.0
@@ -174,7 +175,7 @@ def label(
             workers.GRACE = grace
         return [], {}
 
-    return run(work() if stop_after is None else killed())
+    return run(killed() if stopped else work())
 
 
 ROWS = [f"row {number}" for number in range(250)]
@@ -210,7 +211,7 @@ def test_few_rows_are_asked_directly(desk: BatchServer) -> None:
 
 def test_a_stopped_run_finds_its_batch_again(desk: BatchServer, tmp_path: Path) -> None:
     desk.polls = 1_000_000
-    label(desk, ROWS, stop_after=0.5, journal=tmp_path / "j.sqlite")
+    label(desk, ROWS, stopped=True, journal=tmp_path / "j.sqlite")
     assert len(desk.batches) == 1
     desk.polls = 0
     outcomes, _ = label(desk, ROWS, journal=tmp_path / "j.sqlite")

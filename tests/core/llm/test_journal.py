@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -264,17 +265,21 @@ def test_kill_9_at_any_time_repays_at_most_what_was_in_flight(server: Any, tmp_p
 
 def test_ctrl_c_keeps_what_is_in_flight(server: Any, tmp_path: Path) -> None:
     answer = sys.modules[type(server).__module__].Answer
-    server.script = lambda body, count: answer(delay=0.2)
+    stopped = threading.Event()
+    # After 32 answers none comes before the client is told to stop: 16 are in flight then.
+    server.script = lambda body, count: answer(delay=0.2 * (count > 48), until=lambda: count <= 32 or stopped.is_set())
     path = tmp_path / "j.sqlite"
     code = CLIENT.replace("asyncio.run(main(", "from labelspace.llm import run; run(main(")
     command = [sys.executable, "-c", code, server.url, str(path), "100"]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as client:
-        while len(server.bodies) < 40:
+        while len(server.bodies) < 48:
             time.sleep(0.005)
         client.send_signal(signal.SIGINT)
-        client.wait(20)
+        time.sleep(0.5)
+        stopped.set()
+        client.wait(60)
     asked = len(server.bodies)
-    assert asked < 70
+    assert 48 <= asked < 100
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout == "done\n", done.stderr
     assert len(server.bodies) == 100

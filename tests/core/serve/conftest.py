@@ -49,6 +49,11 @@ class Running:
         while not self.server.started:
             time.sleep(0.01)
 
+    def has(self, requests: int) -> None:
+        """Wait until so many requests are being read or answered."""
+        while len(self.server.server_state.tasks) < requests:
+            time.sleep(0.01)
+
     def stop(self) -> None:
         self.server.should_exit = True
         self.thread.join(30)
@@ -91,6 +96,12 @@ def start(classifier: HeadClassifier) -> Start:
 @pytest.fixture(scope="module")
 def server(start: Start) -> Iterator[Running]:
     """A server with bounds that tests can reach."""
-    limits = Limits(body=200_000, texts=300, characters=20_000, body_seconds=0.6, head_seconds=0.6)
-    with start(limits=limits) as running:
+    with start(limits=Limits(body=200_000, texts=300, characters=20_000)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def impatient(start: Start) -> Iterator[Running]:
+    """A server that waits for nobody; only for tests of those who are slow."""
+    with start(limits=Limits(body_seconds=0.6, head_seconds=0.6)) as running:
         yield running

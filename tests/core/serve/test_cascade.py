@@ -86,7 +86,7 @@ def test_the_head_where_it_is_sure_and_the_model_where_not(
     ("settings", "most", "reason"),
     [
         ({"budget": "2 calls"}, 2, "the head is not sure; the budget is spent"),
-        ({"per_minute": 3}, 3, "the head is not sure; too many are asked about in a minute"),
+        ({"per_minute": 3, "clock": lambda: 1.0}, 3, "the head is not sure; too many are asked about in a minute"),
     ],
 )
 def test_over_budget_the_head_answers_and_says_so(
@@ -114,7 +114,7 @@ def test_a_model_that_is_away_costs_nobody_an_answer_and_is_asked_when_it_is_bac
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     now = [0.0]
-    made = cascade(f"http://127.0.0.1:{port}/v1#recorded", clock=lambda: now[0], seconds=1.5)
+    made = cascade(f"http://127.0.0.1:{port}/v1#recorded", clock=lambda: now[0], seconds=3.0)
     with start(cascade=made) as running:
         for _ in range(2):
             status, _, reply = call(running.port, "POST", "/classify", {"input": TEXTS})

@@ -51,7 +51,7 @@ def test_no_row_is_lost(tmp_path: Path, classifier: HeadClassifier) -> None:
             found += [next(predictions)]
             while not (done := answered(port)) > 100:
                 time.sleep(0.01)
-            assert done < len(TEXTS) / 8
+            assert done < len(TEXTS) / 4, "there is something left for the next"
     with process(tmp_path / "m", port):
         ready(port)
         found += predictions
