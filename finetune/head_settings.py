@@ -50,6 +50,40 @@ class LsSettings(_Shared):
     """Settings of the loop."""
 
 
+class ContrastSettings(TrainSettings):
+    """Settings of the loop, for contrast: few texts, all of them in a step if they fit."""
+
+    epochs: int = Field(default=40, ge=0)
+    """Times that every text is seen, unless training stops before."""
+    batch_size: int = Field(default=512, ge=1)
+    """Texts in one step of the optimizer."""
+    learning_rate: float = 5e-4
+    """Highest rate."""
+    warmup: float = Field(default=0.1, ge=0, le=1)
+    """Share of the steps in which the rate rises."""
+    tokens: int = Field(default=32768, ge=1)
+    """Tokens that run at once, padding counted; only texts that run together are contrasted."""
+    by_length: bool = False
+    """Put texts of similar length into one step."""
+
+
+class FewShotSettings(_Shared):
+    """`--head few-shot`."""
+
+    pooling: Pooling = "mean"
+    """How the vectors of a text become one; "last" for a decoder."""
+    tuning: Literal["lora", "full"] = "lora"
+    """What learns by contrast."""
+    lora: LoraSettings = LoraSettings(rank=32, alpha=64.0, targets="all-linear")
+    """Settings of the adapters."""
+    temperature: float = Field(default=0.07, gt=0)
+    """Of the contrast: cosines are divided by it."""
+    C: float = Field(default=10.0, gt=0)
+    """Inverse strength of the penalty on the head's weights."""
+    training: ContrastSettings = ContrastSettings()
+    """Settings of the loop."""
+
+
 class LsDescriptionsSettings(_Shared):
     """`--head ls-descriptions`."""
 
@@ -115,6 +149,7 @@ class PtecSettings(_Shared):
 
 HEADS: dict[str, type[_Shared]] = {
     "ls": LsSettings,
+    "few-shot": FewShotSettings,
     "ls-descriptions": LsDescriptionsSettings,
     "ls-token": LsTokenSettings,
     "ptec": PtecSettings,

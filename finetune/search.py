@@ -34,6 +34,7 @@ GRIDS: dict[str, dict[str, list[Any]]] = {
         "training.head_learning_rate": [None, 5e-3],
         "pooling": ["last", "mean"],
     },
+    "few-shot": {"training.learning_rate": [2e-4, 5e-4, 1e-3], "training.epochs": [10, 20, 40]},
     "ls-descriptions": {
         "training.learning_rate": [5e-5, 2e-4, 5e-4],
         "training.head_learning_rate": [None, 1e-3],

@@ -21,6 +21,7 @@ FORMAT = 1
 MODEL, CARD = "model.json", "README.md"
 KINDS = {
     "ls": ("labelspace.finetune.ls", "LabelSupervised"),
+    "few-shot": ("labelspace.finetune.few_shot", "FewShot"),  # what it saves is an ls
     "ls-descriptions": ("labelspace.finetune.described", "LabelDescriptions"),
     "ls-token": ("labelspace.finetune.ls_token", "LabelSupervisedTagger"),
     "ptec": ("labelspace.finetune.ptec", "PTEC"),

@@ -44,18 +44,19 @@ SHOWN = ("accuracy", "subset_accuracy", "macro_f1", "micro_f1")
 @click.option("--out", required=True, metavar="MODEL_DIR", help="Folder of the model.")
 @click.option(
     "--head",
-    type=click.Choice([*EMBEDDED, "ls", "ls-descriptions", "ls-token", "ptec"]),
+    type=click.Choice([*EMBEDDED, "ls", "few-shot", "ls-descriptions", "ls-token", "ptec"]),
     default="linear",
     show_default=True,
-    help="Over embeddings: linear, mlp of two layers, lightgbm, knn. Of a language model: ls for texts, ls-token for "
-    "words, ptec for a soft prompt, ls-descriptions to read what labels mean, so that new ones need no training.",
+    help="Over embeddings: linear, mlp of two layers, lightgbm, knn. Of a language model: ls for texts, few-shot for "
+    "a handful of texts a label, ls-token for words, ptec for a soft prompt, ls-descriptions to read what labels mean, "
+    "so that new ones need no training.",
 )
 @click.option("--base", metavar="MODEL", help="Folder or Hub name of the language model; for heads of one.")
 @click.option(
     "--settings",
     metavar="FILE",
     help="YAML file with settings of the head; or the name of a shipped one: ls-llama, ls-unllama, ls-encoder, "
-    "ls-frozen, ls-descriptions, ls-token, ptec.",
+    "ls-frozen, few-shot, ls-descriptions, ls-token, ptec.",
 )
 @click.option(
     "--set",

@@ -90,6 +90,19 @@ def test_train_and_predict_texts(base: str, tmp_path: Path, head: str, several: 
     assert {path.suffix for path in out.rglob("*") if path.is_file()} <= {".json", ".safetensors", ".md"}
 
 
+def test_train_on_a_handful_of_texts(base: str, tmp_path: Path) -> None:
+    rows = [{"id": f"r{i}", "text": text, "label": "cat" if "cat" in text else "dog"} for i, text in enumerate(TEXTS)]
+    data, out = write(tmp_path / "data.jsonl", rows), tmp_path / "model"
+    quick = [part for pair in ("training.epochs=4", "training.device=cpu") for part in ("--set", pair)]
+    said = call(
+        "train", data, "--head", "few-shot", "--settings", "few-shot", "--base", base, "--out", str(out), *quick
+    )
+    assert "held out" in said and "a few-shot head for 2 labels" in said
+    assert json.loads((out / "model.json").read_text())["head"] == {"kind": "ls"}, "served and exported as such"
+    call("predict", str(out), data, "--out", str(tmp_path / "made.jsonl"))
+    assert {row["label"] for row in lines(tmp_path / "made.jsonl")} <= {"cat", "dog"}
+
+
 def test_train_and_predict_words(base: str, tmp_path: Path) -> None:
     rows = [
         {
@@ -203,7 +216,7 @@ def test_shipped_settings_fit_their_heads_and_are_all_named_in_the_help() -> Non
     assert len(shipped_settings()) >= 6
     for name in shipped_settings():
         assert name in named
-        head = name if name in ("ls-descriptions", "ls-token", "ptec") else "ls"
+        head = name if name in ("few-shot", "ls-descriptions", "ls-token", "ptec") else "ls"
         assert read_head_settings(head, name, [], seed=0)["training"].epochs > 0
     assert read_head_settings("ls", "ls-unllama", [], seed=0)["unmask_from"] == 0
     with pytest.raises(LabelspaceError, match="ls-nothing: no such config"):

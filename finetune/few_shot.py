@@ -1,0 +1,154 @@
+"""A classifier from a handful of texts a label: the stack learns by contrast, then a logistic head is fitted on it.
+
+SetFit (arXiv 2209.11055) goes this way with sampled pairs; here each step takes all pairs of its texts at once, so that
+a step sees hundreds of pairs for one run of each text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from labelspace.errors import ConfigError
+from labelspace.finetune.adapters import LoraSettings, Tuning
+from labelspace.finetune.backbone import Dtype, Quantization, pad_id
+from labelspace.finetune.batches import Example
+from labelspace.finetune.finetuned import CPU_TOKENS
+from labelspace.finetune.head_settings import FewShotSettings
+from labelspace.finetune.label_model import LabelModel, logits_of
+from labelspace.finetune.logistic import fit_logistic
+from labelspace.finetune.losses.contrast import supervised_contrastive
+from labelspace.finetune.ls import LabelSupervised
+from labelspace.finetune.pooling import Pooling, pools_logits
+from labelspace.finetune.targets import Metric
+from labelspace.finetune.train_settings import TrainSettings
+from labelspace.finetune.training import Loss, train
+
+DEFAULTS = FewShotSettings()
+
+
+class FewShot(LabelSupervised):
+    """A `LabelSupervised` that learns by contrast: what comes of it is one, saved, loaded and served as any other.
+
+    FewShot("path/to/encoder").fit(texts, labels).save("model")
+    LabelSupervised.load("model").predict(["where is my parcel?"])
+    """
+
+    def __init__(
+        self,
+        base: str | Path,
+        *,
+        multi_label: bool = False,
+        classes: Sequence[str] | None = None,
+        pooling: Pooling = DEFAULTS.pooling,
+        unmask_from: int | None = None,
+        tuning: Tuning = DEFAULTS.tuning,
+        lora: LoraSettings | None = None,
+        temperature: float = DEFAULTS.temperature,
+        C: float = DEFAULTS.C,
+        metric: Metric | None = None,
+        max_length: int = 256,
+        dtype: Dtype = "float32",
+        quantization: Quantization = "none",
+        training: TrainSettings | None = None,
+    ) -> None:
+        """Set what to train and how; nothing is loaded before `fit`.
+
+        Args:
+            base: Folder or Hub name of a model; best one of sentence-transformers.
+            multi_label: Whether a text can have several labels, or none. Texts that share one attract each other.
+            classes: The labels; None finds them in the data.
+            pooling: How the vectors of a text become one; any but "max", which takes logits.
+            unmask_from: First layer of a decoder that sees the whole text; None leaves it causal.
+            tuning: lora or full.
+            lora: Settings of the adapters.
+            temperature: Of the contrast: cosines are divided by it.
+            C: Inverse strength of the penalty on the head's weights.
+            metric: Score on dev; accuracy, or macro-F1 if multi-label.
+            max_length: Tokens read of a text.
+            dtype: Of the weights in memory.
+            quantization: 8bit or 4bit (QLoRA) through bitsandbytes.
+            training: Settings of the loop. A step contrasts the texts of a batch that run together, so `batch_size`
+                and `tokens` should be large.
+
+        Raises:
+            ConfigError: The pooling comes after the head, or nothing is tuned.
+        """
+        if tuning == "frozen":
+            raise ConfigError("a few-shot head tunes the model; over a frozen one, train a linear head")
+        if pools_logits(pooling):
+            raise ConfigError(f"pooling {pooling!r} gives texts no vectors to contrast; take mean, first or last")
+        super().__init__(
+            base,
+            multi_label=multi_label,
+            classes=classes,
+            pooling=pooling,
+            unmask_from=unmask_from,
+            tuning=tuning,
+            lora=lora or DEFAULTS.lora,
+            bias=True,
+            metric=metric,
+            max_length=max_length,
+            dtype=dtype,
+            quantization=quantization,
+            training=training or DEFAULTS.training,
+        )
+        self.temperature, self.C = temperature, C
+
+    @classmethod
+    def load(cls, folder: str | Path, *, base: str | Path | None = None, device: str = "auto") -> Any:
+        """Read a saved model: a `LabelSupervised`."""
+        return LabelSupervised.load(folder, base=base, device=device)
+
+    def _train(
+        self, examples: list[Example], loss: Loss, evaluate: Callable[[], float] | None, folder: str | Path | None
+    ) -> None:
+        tower = LabelModel(self._trained().backbone, torch.nn.Identity(), pooling=self.pooling)
+
+        def fitted() -> float:
+            self._fit_head(tower, examples)
+            assert evaluate is not None
+            return evaluate()
+
+        self.history_ = train(
+            tower,
+            examples,
+            loss=partial(supervised_contrastive, temperature=self.temperature),
+            settings=self.training,
+            pad=pad_id(self.tokenizer),
+            evaluate=None if evaluate is None else fitted,
+            folder=None if folder is None else Path(folder),
+            title="training few-shot",
+        )
+        self._fit_head(tower, examples)
+
+    def _fit_head(self, tower: LabelModel, examples: list[Example]) -> None:
+        """Fit the head on the vectors of the training texts, as they are now."""
+        head: Any = self._trained().head
+        rows = logits_of(
+            tower,
+            examples,
+            pad=pad_id(self.tokenizer),
+            tokens=min(self.training.tokens, CPU_TOKENS) if head.weight.device.type == "cpu" else self.training.tokens,
+            precision=self.training.precision,
+        )
+        vectors, targets = np.stack(rows).astype(np.float64), np.array([example.target for example in examples])
+        if targets.ndim == 1:
+            targets = np.eye(len(self.classes_))[targets]
+        # Of length 1 in the mean: what a penalty does depends on it. The factor goes into the weights.
+        scale = max(float(np.linalg.norm(vectors, axis=1).mean()), 1e-12)
+        weight, bias = fit_logistic(
+            vectors / scale,
+            targets.astype(np.float64),
+            weights=np.ones(len(vectors)),
+            C=self.C,
+            exclusive=not self.multi_label,
+        )
+        with torch.no_grad():
+            head.weight.copy_(torch.from_numpy(weight.T / scale))
+            head.bias.copy_(torch.from_numpy(bias))
