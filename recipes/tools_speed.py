@@ -1,7 +1,7 @@
 """Query to ranked tools among 100,000, the encoder left out: exact search, the graph index, and the whole way.
 
     labelspace run tools_speed
-    labelspace run tools_speed embedder=my-minilm        # also times a query with its encoder
+    labelspace run tools_speed embedder=onnx:my-minilm   # also times a query with its encoder; or embedder=my-minilm
 
 Tool vectors are drawn around cluster centres, with the spectrum that all-MiniLM-L6-v2 has over the texts of a dozen
 data sets (45 % of the variance on 32 of 384 axes, 78 % on 128), in tight and loose clusters; queries are tools with
@@ -28,6 +28,7 @@ from labelspace.agents.tools.index import ExactIndex, GraphIndex, ScreenedIndex
 from labelspace.config import Config
 from labelspace.embed import load_embedder
 from labelspace.embed.base import Vectors, unit_rows
+from labelspace.embed.onnx import OnnxEmbedder
 
 
 class ToolsSpeedConfig(Config):
@@ -85,6 +86,8 @@ def main(config: ToolsSpeedConfig) -> dict[str, float]:
             click.echo(f"the graph finds {np.mean(shares):.1%} of the {config.k} nearest")
         if config.embedder is not None:
             embedder = load_embedder(config.embedder)
+            if isinstance(embedder, OnnxEmbedder):
+                embedder.threads = 1
             texts = [f"Where can I find a train to Lyon on the {i}th of May?" for i in range(30)]
 
             def whole(place: int) -> object:

@@ -54,7 +54,6 @@ the row "words and texts too" makes use of; it was added after a first look, for
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 
 import click
@@ -65,12 +64,10 @@ from labelspace.agents.tools.compose import compose
 from labelspace.agents.tools.fusion import Fusion
 from labelspace.agents.tools.linear import LinearMLC
 from labelspace.agents.tools.neighbours import Nearest
-from labelspace.agents.tools.refine import Refined
 from labelspace.agents.tools.retriever import LastSeen, Retriever, Scored
-from labelspace.agents.tools.tool2vec import Tool2Vec
 from labelspace.agents.tools.toolset import ToolSet
 from labelspace.agents.tools.train import make_stage, split_usages
-from labelspace.agents.tools.tuned import tuned_mlc, tuned_refiner, tuned_triplets, unseen_scores
+from labelspace.agents.tools.tuned import tuned_mlc
 from labelspace.agents.tools.usage import read_usages
 from labelspace.config import Config, to_yaml
 from labelspace.embed import cache_folder, load_embedder
@@ -78,6 +75,7 @@ from labelspace.embed.cache import CachedEmbedder
 from labelspace.progress import note
 from labelspace.recipes._tools_pairs import pairs
 from labelspace.recipes._tools_rows import Head, Kept, Rows, measures_of, table
+from labelspace.recipes._tools_taught import measure_taught
 
 ALONE = (
     "bm25", "bm25-usage", "descriptions", "tool2vec", "tool2vec-dot",
@@ -116,8 +114,8 @@ class ToolsTableConfig(Config):
     Tool2Vec is the mean of; None takes all, 0 leaves both out. On a CPU all of MetaTool's take hours."""
     candidates: int = 16
     """Tools that the refiner looks at."""
-    layers: int | None = 2
-    """Layers of the encoder that the refiner starts from."""
+    taught_seeds: tuple[int, ...] = (0, 1, 2)
+    """Of these two."""
     replies: Path | None = Path("tests/cassettes/tools_metatool.jsonl")
     """Recorded replies of a model that wrote requests for two of the tools each (`_tools_pairs`); None does without."""
     company: Path = Path("tests/cassettes/tools_metatool.company.json")
@@ -217,28 +215,19 @@ def main(config: ToolsTableConfig) -> Rows:
         return rows
 
     # 5. An encoder tuned with triplets, and a refiner of the linear layer's candidates.
-    some = list(train)
-    random.Random(0).shuffle(some)
-    some = some[: config.taught]
-    unseen, tool2vec = unseen_scores(tools, train, some, embedder), Tool2Vec.of(tools, train, embedder)
-    measure(f"tool2vec, {len(some):,} usages", Tool2Vec.of(tools, some, embedder))
-    for seed in config.seeds:
-        of_triplets = tuned_triplets(config.embedder, some, config.out / f"triplets-{seed}", seed=seed)
-        asked = LastSeen(CachedEmbedder(of_triplets, cache_folder()))
-        measure("the same, triplets", Tool2Vec.of(tools, some, asked))
-        second = tuned_refiner(
-            config.embedder,
-            some,
-            unseen,
-            tool2vec,
-            config.out / f"refiner-{seed}",
-            candidates=config.candidates,
-            layers=config.layers,
-            seed=seed,
-        )
-        measure("mlc, refined", Refined(stages["mlc"], second))
-        measure("mlc, refined, weighed", Refined.of(stages["mlc"], second, dev))
-        (config.out / "table.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-
+    measure_taught(
+        measure,
+        tools,
+        train=train,
+        dev=dev,
+        first=stages["mlc"],
+        embedder=embedder,
+        base=config.embedder,
+        out=config.out,
+        count=config.taught,
+        candidates=config.candidates,
+        seeds=config.taught_seeds,
+    )
+    (config.out / "table.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     click.echo(table(rows, sets, config.ks))
     return rows

@@ -85,7 +85,9 @@ def tuned_triplets(base: str, usages: Sequence[Usage], folder: Path, *, seed: in
     if (folder / "triplets.json").exists():
         note(f"{folder}: fine-tuned before, kept")
         return QueryEncoder.load(folder)
-    settings = TrainSettings(epochs=1, batch_size=32, learning_rate=5e-5, warmup=0.05, schedule="linear", seed=seed)
+    settings = TrainSettings(
+        epochs=1, batch_size=32, learning_rate=5e-5, warmup=0.05, schedule="linear", precision="bf16", seed=seed
+    )
     encoder = QueryEncoder(base, freeze_layers=FROZEN, max_length=LENGTH, training=settings)
     encoder.fit([usage.query for usage in usages], [usage.tools for usage in usages], each=1)
     encoder.save(folder)
@@ -113,30 +115,45 @@ def tuned_refiner(
     folder: Path,
     *,
     candidates: int = 16,
-    layers: int | None = 2,
     seed: int = 0,
 ) -> ToolRefiner:
     """A refiner of a first stage's candidates.
 
     Args:
-        base: Folder or Hub name of a small encoder.
+        base: Folder or Hub name of a small encoder. Where `tool2vec` embeds by the same, learning starts from what
+            that knows: thousands of usages do, where they are far too few for the paper's form.
         usages: Queries with their tools.
         first: Scores that a first stage gives them [usages, tools] without having seen them: `unseen_scores`.
         tool2vec: Vectors of the tools.
         folder: Where it is kept.
         candidates: Tools that it looks at.
-        layers: Layers of the base that it starts from.
         seed: Of order and dropout.
     """
     from labelspace.finetune.tools.refiner import ToolRefiner
+    from labelspace.finetune.tools.refiner_model import alone_of
     from labelspace.finetune.train_settings import TrainSettings
 
     if (folder / "refiner.json").exists():
         note(f"{folder}: fine-tuned before, kept")
         return ToolRefiner.load(folder)
-    settings = TrainSettings(epochs=4, batch_size=32, learning_rate=3e-4, warmup=0.1, schedule="linear", seed=seed)
+    from_known = alone_of(base) if tool2vec.embedder.name.partition(":")[2] == str(base) else 0
+    settings = TrainSettings(
+        epochs=3 if from_known else 30,
+        batch_size=32,
+        learning_rate=2e-4 if from_known else 3e-4,
+        warmup=0.1,
+        schedule="linear",
+        precision="bf16",
+        seed=seed,
+    )
     made = ToolRefiner(
-        base, candidates=candidates, layers=layers, max_length=LENGTH, freeze_tokens=True, training=settings
+        base,
+        candidates=candidates,
+        max_length=LENGTH,
+        freeze_tokens=True,
+        alone=from_known,
+        cosine=from_known > 0,
+        training=settings,
     )
     queries, needs = [usage.query for usage in usages], [usage.tools for usage in usages]
     made.fit(queries, needs, first=first, vectors=tool2vec.vectors, classes=tool2vec.tools)

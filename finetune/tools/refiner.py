@@ -8,6 +8,11 @@ Where we differ from the reference code, which never leaves evaluation mode and 
 order of their first-stage rank, which relative positions then give away: dropout works while training, and
 candidates come in the order of the tool set. Encoders with absolute positions (BERT, MiniLM) give candidates no
 position at all, so that their order has no effect whatever.
+
+The paper's form learns from nothing what it means that a tool fits a query, which takes tens of thousands of steps.
+Where the tools' vectors come from the very encoder (Tool2Vec over a sentence encoder), two settings start from what
+it knows: `alone`, the layers that read the query by itself before candidates join it, and `cosine`, which adds the
+cosine of the query's pooled states and the tool to each logit.
 """
 
 from __future__ import annotations
@@ -19,69 +24,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 from labelspace.errors import ConfigError, DataError
 from labelspace.finetune.align import encode_texts
 from labelspace.finetune.backbone import load_backbone, pad_id
 from labelspace.finetune.batches import Example, collate, cut
+from labelspace.finetune.checkpoint import copy_into, trainable
 from labelspace.finetune.tools.files import read_model, write_model
+from labelspace.finetune.tools.refiner_model import RefinerModel
 from labelspace.finetune.tools.steps import descend
 from labelspace.finetune.train_settings import TrainSettings
+from labelspace.progress import Progress
 
 CANDIDATES = 64
 DEFAULTS = TrainSettings(epochs=30, batch_size=32, learning_rate=8e-4, warmup=0.02, schedule="cosine")
 """As in the paper, whose encoder is deberta-v3-xsmall; a pre-trained MiniLM wants about a tenth of the rate."""
-
-
-class RefinerModel(nn.Module):
-    """An encoder that scores candidate vectors for a query."""
-
-    def __init__(self, encoder: Any, *, tool_width: int) -> None:
-        """Put projection and scorer around an encoder.
-
-        Args:
-            encoder: A BERT-like model of transformers, with `embeddings` and `encoder`.
-            tool_width: Size of a tool's vector.
-
-        Raises:
-            ConfigError: The model is built in another way.
-        """
-        super().__init__()
-        if not hasattr(encoder, "embeddings") or not hasattr(encoder, "encoder"):
-            raise ConfigError(f"a {encoder.config.model_type!r} model can't take tool vectors; give a BERT or DeBERTa")
-        width = encoder.config.hidden_size
-        self.encoder = encoder
-        self.project = nn.Linear(tool_width, width)
-        self.score = nn.Linear(width, 1)
-        nn.init.normal_(self.project.weight, std=0.2)
-        nn.init.zeros_(self.project.bias)
-
-    def forward(self, ids: Tensor, mask: Tensor, tools: Tensor, offered: Tensor) -> Tensor:
-        """Score candidates.
-
-        Args:
-            ids: [n, length] tokens of the queries, padded on the right.
-            mask: [n, length], 1 at real tokens.
-            tools: [n, N, d] vectors of the candidates.
-            offered: [n, N], 1 at real candidates.
-
-        Returns:
-            [n, N] logits; what stands at places without a candidate has no meaning.
-        """
-        if self.encoder.config.model_type.startswith("deberta"):
-            words = self.encoder.embeddings(input_ids=ids, mask=mask)
-        else:
-            words = self.encoder.embeddings(input_ids=ids)
-        together = torch.cat([words, self.project(tools)], dim=1)
-        seen = torch.cat([mask, offered.to(mask.dtype)], dim=1)
-        if not self.encoder.config.model_type.startswith("deberta"):
-            seen = torch.zeros_like(seen, dtype=together.dtype).masked_fill(seen == 0, torch.finfo(together.dtype).min)
-            seen = seen[:, None, None, :]
-        hidden = self.encoder.encoder(together, attention_mask=seen)[0]
-        found: Tensor = self.score(hidden[:, ids.shape[1] :]).squeeze(-1)
-        return found
+PART = 2048
+"""Tokens that are read at once outside of training."""
+_KEPT = ("candidates", "layers", "max_length", "freeze_tokens", "alone", "cosine")
 
 
 class ToolRefiner:
@@ -95,6 +58,8 @@ class ToolRefiner:
         layers: int | None = None,
         max_length: int = 128,
         freeze_tokens: bool = False,
+        alone: int = 0,
+        cosine: bool = False,
         training: TrainSettings = DEFAULTS,
     ) -> None:
         """Set what to train and how; nothing is loaded before `fit`.
@@ -106,10 +71,14 @@ class ToolRefiner:
             max_length: Tokens of a query that are read.
             freeze_tokens: Leave the token embeddings as they are: most of a small encoder's weights, and the slower
                 half of a step.
+            alone: Layers that read the query before candidates join it; they and the token embeddings stay as they
+                are, so that they are computed once.
+            cosine: Start from the cosine of query and tool, whose vectors must be of this encoder.
             training: Rates, epochs, seed.
         """
         self.base, self.candidates, self.layers = base, candidates, layers
         self.max_length, self.freeze_tokens, self.training = max_length, freeze_tokens, training
+        self.alone, self.cosine = alone, cosine
         self.classes_: tuple[str, ...] = ()
         self.losses_: list[float] = []
         self._model: RefinerModel | None = None
@@ -151,16 +120,19 @@ class ToolRefiner:
         encoded = self._encode(queries)
         targets = [np.isin(row, want).astype(np.float32) for row, want in zip(chosen, needed, strict=True)]
         # A query none of whose tools is a candidate teaches nothing about telling candidates apart.
-        rows = [(ids, row, want) for ids, row, want in zip(encoded, chosen, targets, strict=True) if want.any()]
-        if not rows:
+        kept = [i for i, want in enumerate(targets) if want.any()]
+        if not kept:
             raise DataError("the first stage finds no needed tool for any query, so there is nothing to refine")
+        encoded = [encoded[i] for i in kept]
+        read = self._read(encoded) if self.alone else encoded
+        rows = [(words, chosen[i], targets[i]) for words, i in zip(read, kept, strict=True)]
         self.losses_ = descend(
             self._model,
             rows,
             self._loss,
             settings=self.training,
             title="training the refiner",
-            lengths=[len(ids) for ids, _, _ in rows],
+            lengths=[len(words) for words, _, _ in rows],
         )
         return self
 
@@ -177,28 +149,18 @@ class ToolRefiner:
         chosen = candidates_of(first, self.candidates)
         encoded = self._encode(queries)
         with torch.inference_mode():
-            for part in cut(range(len(queries)), [len(ids) for ids in encoded], tokens=2048):
-                logits = self._logits([encoded[i] for i in part], chosen[part]).numpy()
-                found[np.array(part)[:, None], chosen[part]] = logits
+            for part in cut(range(len(queries)), [len(ids) for ids in encoded], tokens=PART):
+                logits = self._logits([encoded[i] for i in part], chosen[part])
+                found[np.array(part)[:, None], chosen[part]] = logits.numpy()
         return found
 
     def save(self, folder: str | Path) -> None:
-        """Write weights, tool vectors and settings, as safetensors and JSON."""
+        """Write what was trained, tool vectors and settings, as safetensors and JSON; the base is named, not copied."""
         if self._model is None:
             raise ConfigError("this refiner was not trained; call fit first")
-        tensors = {f"model.{name}": value for name, value in self._model.state_dict().items()}
-        write_model(
-            folder,
-            "refiner",
-            {**tensors, "vectors": self._vectors},
-            self.training,
-            base=str(self.base),
-            candidates=self.candidates,
-            layers=self.layers,
-            max_length=self.max_length,
-            freeze_tokens=self.freeze_tokens,
-            classes=self.classes_,
-        )
+        settings = {name: getattr(self, name) for name in _KEPT}
+        tensors = {**trainable(self._model), "vectors": self._vectors}
+        write_model(folder, "refiner", tensors, self.training, base=str(self.base), classes=self.classes_, **settings)
 
     @classmethod
     def load(cls, folder: str | Path) -> ToolRefiner:
@@ -208,38 +170,55 @@ class ToolRefiner:
             ConfigError: The folder holds no refiner, or its base is gone.
         """
         tensors, training, data = read_model(folder, "refiner")
-        settings = {name: data[name] for name in ("candidates", "layers", "max_length", "freeze_tokens")}
-        made = cls(data["base"], **settings, training=training)
+        made = cls(data["base"], **{name: data[name] for name in _KEPT}, training=training)
         made.classes_ = tuple(data["classes"])
         made._vectors = tensors.pop("vectors")
         made._model = made._make(made._vectors.shape[1])
-        made._model.load_state_dict({name.removeprefix("model."): value for name, value in tensors.items()})
+        copy_into(made._model, tensors)
         made._model.eval()
         return made
 
     def _make(self, tool_width: int) -> RefinerModel:
         backbone, self._tokenizer = load_backbone(self.base)
-        model = RefinerModel(backbone.model, tool_width=tool_width)
+        if self.layers is not None:
+            backbone.model.encoder.layer = backbone.model.encoder.layer[: self.layers]
+        model = RefinerModel(backbone.model, tool_width=tool_width, alone=self.alone, cosine=self.cosine)
         if self.freeze_tokens:
             backbone.embedding.requires_grad_(False)
-        if self.layers is not None:
-            model.encoder.encoder.layer = model.encoder.encoder.layer[: self.layers]
-        return model
+        return model.eval()
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         return encode_texts(self._tokenizer, texts, max_length=self.max_length)[0]
 
-    def _logits(self, encoded: Sequence[Sequence[int]], chosen: npt.NDArray[np.intp]) -> Tensor:
+    def _read(self, encoded: Sequence[Sequence[int]]) -> list[Tensor]:
+        """What the layers that read queries alone make of each [length, width], in half precision: there are many."""
         assert self._model is not None
-        batch = collate([Example(ids) for ids in encoded], pad=pad_id(self._tokenizer))
+        found: list[Tensor] = [torch.empty(0)] * len(encoded)
+        with torch.no_grad(), Progress("reading queries", total=len(encoded), unit="queries") as bar:
+            for part in cut(range(len(encoded)), [len(ids) for ids in encoded], tokens=PART):
+                batch = collate([Example(encoded[i]) for i in part], pad=pad_id(self._tokenizer))
+                for i, row in zip(part, self._model.read(batch.ids, batch.mask), strict=True):
+                    found[i] = row[: len(encoded[i])].half()
+                bar.advance(len(part))
+        return found
+
+    def _logits(self, read: Sequence[Any], chosen: npt.NDArray[np.intp]) -> Tensor:
+        """Logits for token ids, or for what `_read` gave."""
+        assert self._model is not None
         tools = self._vectors[torch.from_numpy(chosen)]
-        found: Tensor = self._model(batch.ids, batch.mask, tools, torch.ones(chosen.shape))
+        offered = torch.ones(chosen.shape)
+        if isinstance(read[0], Tensor):
+            words = pad_sequence([row.float() for row in read], batch_first=True)
+            mask = pad_sequence([torch.ones(len(row)) for row in read], batch_first=True)
+            return self._model.judge(words, mask, tools, offered)
+        batch = collate([Example(ids) for ids in read], pad=pad_id(self._tokenizer))
+        found: Tensor = self._model(batch.ids, batch.mask, tools, offered)
         return found
 
     def _loss(self, rows: list[Any]) -> Tensor:
-        logits = self._logits([ids for ids, _, _ in rows], np.stack([row for _, row, _ in rows]))
+        logits = self._logits([words for words, _, _ in rows], np.stack([row for _, row, _ in rows]))
         wanted = torch.from_numpy(np.stack([want for _, _, want in rows]))
-        return functional.binary_cross_entropy_with_logits(logits.float(), wanted)
+        return functional.binary_cross_entropy_with_logits(logits, wanted)
 
 
 def candidates_of(first: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.intp]:

@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,8 @@ from labelspace.errors import ConfigError, DataError
 from labelspace.finetune.tools.head import CosineHead, bce_loss, softmax_loss
 from labelspace.finetune.tools.load import load_trained
 from labelspace.finetune.tools.mlc import DEFAULTS, ToolMLC
-from labelspace.finetune.tools.refiner import RefinerModel, ToolRefiner, candidates_of
+from labelspace.finetune.tools.refiner import ToolRefiner, candidates_of
+from labelspace.finetune.tools.refiner_model import RefinerModel
 from labelspace.finetune.tools.triplets import QueryEncoder, Triplet, mine_triplets, triplet_loss
 from labelspace.finetune.train_settings import TrainSettings
 
@@ -220,8 +222,10 @@ def refer(model: RefinerModel, ids: np.ndarray, tools: np.ndarray) -> np.ndarray
     table = "encoder.embeddings."
     words = weights[table + "word_embeddings.weight"][ids] + weights[table + "token_type_embeddings.weight"][0]
     words = norm(words + weights[table + "position_embeddings.weight"][: len(ids)], table + "LayerNorm")
-    x = np.concatenate([words, linear(tools, "project")])
+    x = words
     for layer in range(2):
+        if layer == model.alone:
+            x = np.concatenate([x, linear(tools, "project")])
         at = f"encoder.encoder.layer.{layer}."
         q, k, v = (linear(x, f"{at}attention.self.{part}") for part in ("query", "key", "value"))
         heads = []
@@ -235,18 +239,26 @@ def refer(model: RefinerModel, ids: np.ndarray, tools: np.ndarray) -> np.ndarray
         inner = linear(x, f"{at}intermediate.dense")
         inner = inner * 0.5 * (1 + np.vectorize(math.erf)(inner / math.sqrt(2)))
         x = norm(x + linear(inner, f"{at}output.dense"), f"{at}output.LayerNorm")
-    return linear(x[len(ids) :], "score")[:, 0]
+    found = linear(x[len(ids) :], "score")[:, 0]
+    if model.scale is None:
+        return found
+    query = x[: len(ids)].mean(axis=0)
+    cosines = tools @ query / np.linalg.norm(tools, axis=1) / np.linalg.norm(query)
+    return found + weights["scale"] * cosines
 
 
-def model_of(tiny: Path) -> RefinerModel:
+def model_of(tiny: Path, width: int = 5, *, alone: int = 0, cosine: bool = False) -> RefinerModel:
     torch.manual_seed(1)
-    return RefinerModel(transformers.BertModel.from_pretrained(tiny, add_pooling_layer=False), tool_width=5).eval()
+    encoder = transformers.BertModel.from_pretrained(tiny, add_pooling_layer=False)
+    return RefinerModel(encoder, tool_width=width, alone=alone, cosine=cosine).eval()
 
 
-def test_the_refiner_equals_a_reference_computation(tiny: Path) -> None:
-    model = model_of(tiny)
+@pytest.mark.parametrize(("alone", "cosine"), [(0, False), (1, False), (1, True)])
+def test_the_refiner_equals_a_reference_computation(tiny: Path, alone: int, cosine: bool) -> None:
+    model = model_of(tiny, 16, alone=alone, cosine=cosine)
+    torch.nn.init.normal_(model.score.weight)
     draw = np.random.default_rng(0)
-    ids, tools = [2, 8, 9, 3], draw.normal(size=(6, 5)).astype(np.float32)
+    ids, tools = [2, 8, 9, 3], draw.normal(size=(6, 16)).astype(np.float32)
     with torch.no_grad():
         found = model(torch.tensor([ids]), torch.ones(1, 4), torch.from_numpy(tools)[None], torch.ones(1, 6))[0]
     np.testing.assert_allclose(found.numpy(), refer(model, np.array(ids), tools), rtol=1e-4, atol=1e-5)
@@ -270,20 +282,33 @@ def test_neither_padding_nor_order_of_candidates_matters(tiny: Path) -> None:
     np.testing.assert_allclose(padded[:, :6], plain, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("width", "settings", "message"),
+    [(16, {"alone": 2}, "can't join a 'bert' model of 2 layers after 2"), (5, {"cosine": True}, "have no cosine")],
+)
+def test_what_does_not_fit_the_encoder_is_refused(
+    tiny: Path, width: int, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        model_of(tiny, width, **settings)
+
+
 def test_candidates_do_not_show_their_rank() -> None:
     first = np.array([[0.1, 0.9, 0.5, 0.7]], np.float32)
     assert candidates_of(first, 3).tolist() == [[1, 2, 3]]
     assert candidates_of(first, 9).tolist() == [[0, 1, 2, 3]]
 
 
-def test_a_refiner_mends_a_first_stage_and_is_read_as_it_was_saved(tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("settings", [{"layers": 1}, {"alone": 1, "cosine": True}])
+def test_a_refiner_mends_a_first_stage_and_is_read_as_it_was_saved(
+    tiny: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
     draw = np.random.default_rng(0)
     queries, needs = [u.query for u in USAGES], [u.tools for u in USAGES]
     first = draw.normal(size=(len(USAGES), 4)).astype(np.float32)  # a first stage that knows nothing
-    refiner = ToolRefiner(
-        tiny, layers=1, training=TrainSettings(epochs=160, batch_size=48, learning_rate=1e-2, schedule="constant")
-    )
-    refiner.fit(queries, needs, first=first, vectors=np.eye(4, dtype=np.float32), classes=TOOLS.names)
+    training = TrainSettings(epochs=160, batch_size=48, learning_rate=1e-2, schedule="constant")
+    refiner = ToolRefiner(tiny, **settings, training=training)
+    refiner.fit(queries, needs, first=first, vectors=np.eye(4, 16, dtype=np.float32), classes=TOOLS.names)
     found = refiner.refine(queries, first)
     right = np.mean([TOOLS.names[i] in need for i, need in zip(found.argmax(axis=1), needs, strict=True)])
     assert right > 0.9

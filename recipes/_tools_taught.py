@@ -1,0 +1,86 @@
+"""Rows of `tools_table` of an encoder tuned with hard triplets, and of a refiner of the linear layer's candidates."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from labelspace.agents.tools.neighbours import Nearest
+from labelspace.agents.tools.refine import Refined, Refiner
+from labelspace.agents.tools.retriever import LastSeen, Retriever
+from labelspace.agents.tools.tool2vec import Tool2Vec
+from labelspace.agents.tools.toolset import ToolSet
+from labelspace.agents.tools.tuned import tuned_refiner, tuned_triplets, unseen_scores
+from labelspace.agents.tools.usage import Usage
+from labelspace.embed import cache_folder
+from labelspace.embed.cache import CachedEmbedder
+
+Measure = Callable[[str, Retriever], None]
+
+
+class Once:
+    """A refiner that scores each query once: alone and weighed it is asked for the same."""
+
+    def __init__(self, refiner: Refiner) -> None:
+        """Wrap a refiner; it must be given the same first stage each time."""
+        self.refiner, self.classes_ = refiner, refiner.classes_
+        self._rows: dict[str, np.ndarray] = {}
+
+    def refine(self, queries: Sequence[str], first: np.ndarray) -> np.ndarray:
+        """The refiner's scores [n, k]."""
+        fresh = [i for i, query in enumerate(queries) if query not in self._rows]
+        if fresh:
+            found = self.refiner.refine([queries[i] for i in fresh], first[fresh])
+            self._rows.update(zip([queries[i] for i in fresh], found, strict=True))
+        return np.stack([self._rows[query] for query in queries])
+
+
+def measure_taught(
+    measure: Measure,
+    tools: ToolSet,
+    *,
+    train: Sequence[Usage],
+    dev: Sequence[Usage],
+    first: Retriever,
+    embedder: LastSeen,
+    base: str,
+    out: Path,
+    count: int | None,
+    candidates: int,
+    seeds: Sequence[int],
+) -> None:
+    """Train and measure; what was trained before is taken from `out`.
+
+    Args:
+        measure: Told each retriever with its name.
+        tools: The tools.
+        train: Usages; `count` of them, drawn once, teach.
+        dev: Held-out usages, by which the refiner is weighed against its first stage.
+        first: Finds the candidates.
+        embedder: The frozen encoder.
+        base: What the encoder and the refiner start from.
+        out: Where they are kept.
+        count: Usages that teach; None for all.
+        candidates: Tools that the refiner looks at.
+        seeds: One of each is trained with each seed.
+    """
+    some = list(train)
+    random.Random(0).shuffle(some)
+    some = some[:count]
+    measure(f"tool2vec, {len(some):,} usages", Tool2Vec.of(tools, some, embedder))
+    measure(f"nearest, {len(some):,} usages", Nearest(tools, some, embedder))
+    unseen, tool2vec = unseen_scores(tools, train, some, embedder), Tool2Vec.of(tools, train, embedder)
+    for seed in seeds:
+        folder = out / f"refiner-{seed}"
+        refiner = Once(tuned_refiner(base, some, unseen, tool2vec, folder, candidates=candidates, seed=seed))
+        measure("mlc, refined", Refined(first, refiner))
+        measure("mlc, refined, weighed", Refined.of(first, refiner, dev))
+    for seed in seeds:
+        asked = LastSeen(
+            CachedEmbedder(tuned_triplets(base, some, out / f"triplets-{seed}", seed=seed), cache_folder())
+        )
+        measure("tool2vec, triplets", Tool2Vec.of(tools, some, asked))
+        measure("nearest, triplets", Nearest(tools, some, asked))
