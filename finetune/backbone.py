@@ -98,6 +98,7 @@ def load_backbone(
     dtype: Dtype = "float32",
     attention: str = "sdpa",
     quantization: Quantization = "none",
+    dropout: float | None = None,
     writes: bool = False,
 ) -> tuple[Any, Any]:
     """Load a model and its tokenizer from a folder or by name on the Hub; weights only as safetensors.
@@ -109,6 +110,7 @@ def load_backbone(
         dtype: Of the weights in memory.
         attention: Implementation, as transformers names it; a model without it gets `eager`.
         quantization: `8bit` or `4bit` through bitsandbytes; the weights can then not be trained themselves.
+        dropout: Of the layers while they train; None leaves what the model comes with.
         writes: Give the language model with its own head instead of a `Backbone`.
 
     Raises:
@@ -130,6 +132,8 @@ def load_backbone(
     hub_logging.set_verbosity_error()  # it reports weights that we leave out on purpose; those that lack, we do
     try:
         config = AutoConfig.from_pretrained(name)
+        if dropout is not None:
+            _set_dropout(config, dropout)
         tokenizer = AutoTokenizer.from_pretrained(name)
         auto = AutoModelForCausalLM if writes else AutoModel
         model, report = _first_that_loads(auto, name, config, attention, settings)
@@ -150,6 +154,13 @@ def load_backbone(
     if writes:
         return model, tokenizer
     return Backbone(without_pooler(model), unmask_from=unmask_from, legacy_padding=legacy_padding), tokenizer
+
+
+def _set_dropout(config: Any, share: float) -> None:
+    """Set every dropout that a config knows, under whatever name; that of a classifier is none of the layers."""
+    for name, value in config.to_dict().items():
+        if isinstance(value, float) and ("dropout" in name or "pdrop" in name) and "classifier" not in name:
+            setattr(config, name, share)
 
 
 def without_pooler(model: Any) -> Any:

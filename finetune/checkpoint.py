@@ -49,37 +49,55 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ConfigError(f"{path}: can't be read ({error}); remove it to start this training anew") from error
 
 
+def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors whole: what FSDP spread over the processes is fetched together, so all of them have to call this."""
+    return {name: value.full_tensor() if hasattr(value, "full_tensor") else value for name, value in tensors.items()}
+
+
+def reshard(model: nn.Module) -> None:
+    """Have each process keep its part alone: FSDP leaves the whole after a forward pass without a backward one."""
+    for module in model.modules():
+        if hasattr(module, "reshard"):
+            module.reshard()
+
+
 def copy_into(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Set the trainable parameters of a model."""
+    """Set the trainable parameters of a model, each process its part of those that are spread."""
     with torch.no_grad():
         for name, parameter in trainable(model).items():
-            parameter.copy_(tensors[name])
+            parameter.copy_(spread(tensors[name], parameter))
 
 
-def save_state(path: Path, model: nn.Module, optimizer: Any, *, scaler: Any, data: Mapping[str, Any]) -> None:
-    """Keep everything that the rest of a run hangs on: weights, optimizer, scale of the loss, random states."""
+def state_of(model: nn.Module, optimizer: Any) -> dict[str, Tensor]:
+    """Everything that the rest of a run hangs on: weights, optimizer, random states."""
     tensors = {f"model.{name}": tensor for name, tensor in trainable(model).items()}
     for number, entries in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": torch.as_tensor(value) for name, value in entries.items()}
     tensors["random.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
-    write_tensors(path, tensors, {**data, "scaler": None if scaler is None else scaler.state_dict()})
+    return gathered(tensors)
 
 
-def load_state(path: Path, model: nn.Module, optimizer: Any, *, scaler: Any) -> dict[str, Any]:
-    """Put a saved state back; returns the plain data saved with it."""
-    tensors, data = read_tensors(path)
+def restore_state(tensors: Mapping[str, Tensor], model: nn.Module, optimizer: Any) -> None:
+    """Put back what `state_of` gave."""
     copy_into(model, {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")})
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):
             _, number, entry = name.split(".", 2)
-            state.setdefault(int(number), {})[entry] = tensor
+            state.setdefault(int(number), {})[entry] = spread(tensor, parameters[int(number)])
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     torch.set_rng_state(tensors["random.cpu"])
     if "random.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random.cuda"])
-    if scaler is not None and data.get("scaler"):
-        scaler.load_state_dict(data["scaler"])
-    return data
+
+
+def spread(tensor: Tensor, like: Tensor) -> Tensor:
+    """A whole tensor spread over the processes as another of its shape is; as it is where that one is not spread."""
+    if not hasattr(like, "full_tensor") or hasattr(tensor, "full_tensor") or tensor.shape != like.shape:
+        return tensor
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)

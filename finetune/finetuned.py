@@ -52,6 +52,7 @@ class FineTuned(ABC):
         self.tuning, self.lora = tuning, lora or LoraSettings()
         self.max_length, self.dtype, self.quantization = max_length, dtype, quantization
         self.training = training
+        self.backbone_dropout: float | None = None
         self.classes_: list[str] = list(classes or [])
         self.history_: History | None = None
         self.model: LabelModel | None = None
@@ -123,6 +124,7 @@ class FineTuned(ABC):
             legacy_padding=self.legacy_padding,
             dtype=self.dtype,
             quantization=self.quantization,
+            dropout=self.backbone_dropout,
         )
         return backbone
 

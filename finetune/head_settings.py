@@ -40,6 +40,10 @@ class LsSettings(_Shared):
     """What maps hidden states to logits."""
     dropout: float = 0.0
     """Before the head."""
+    backbone_dropout: float | None = None
+    """In the layers of the backbone while they train; none leaves what the model comes with."""
+    token_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of a text's tokens that are hidden behind the mask token while training."""
     bias: bool = False
     """Whether the head has one."""
     loss: str | None = None

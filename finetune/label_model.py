@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,24 @@ from torch import Tensor, nn
 from labelspace.finetune.backbone import Backbone
 from labelspace.finetune.batches import Batch, Example, collate, cut, lengths_of
 from labelspace.finetune.pooling import Pooling, check_pooling, pool, pools_logits
+
+
+@dataclass(frozen=True, slots=True)
+class TokenDropout:
+    """Hides some tokens behind the mask token, so that a model does not lean on a single word of a text."""
+
+    share: float
+    mask: int
+    """Id of the mask token."""
+    spared: tuple[int, ...] = ()
+    """Ids that are never hidden, such as those that begin and end a text."""
+
+    def hide(self, ids: Tensor) -> Tensor:
+        """Token ids [n, length] with some of them replaced."""
+        hidden = (torch.rand(ids.shape) < self.share).to(ids.device)
+        for spared in self.spared:
+            hidden &= ids != spared
+        return ids.masked_fill(hidden, self.mask)
 
 
 class LabelModel(nn.Module):
@@ -27,6 +46,7 @@ class LabelModel(nn.Module):
         dropout: float = 0.0,
         prompt: Tensor | None = None,
         legacy_pad: int | None = None,
+        token_dropout: TokenDropout | None = None,
     ) -> None:
         """Put the parts together.
 
@@ -38,17 +58,23 @@ class LabelModel(nn.Module):
             prompt: [p, d] vectors that stand before every text and are trained.
             legacy_pad: With a backbone of `legacy_padding`, the id by which the reference code finds
                 the last token of a text: the one before the first such id, wherever that is.
+            token_dropout: Hides tokens while training.
         """
         super().__init__()
         check_pooling(pooling)
         self.backbone, self.head, self.pooling = backbone, head, pooling
         self.dropout = nn.Dropout(dropout)
         self.prompt = None if prompt is None else nn.Parameter(prompt)
-        self.legacy_pad = legacy_pad
+        self.legacy_pad, self.token_dropout = legacy_pad, token_dropout
+        # Layers that FSDP spreads as one each, where accelerate is not told others.
+        self._no_split_modules = getattr(backbone.model, "_no_split_modules", None)
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits: [n, k] for texts, [words, k] for tokens."""
-        hidden = self.backbone(batch.ids, batch.mask, self.prompt)
+        ids = batch.ids
+        if self.training and self.token_dropout is not None:
+            ids = self.token_dropout.hide(ids)
+        hidden = self.backbone(ids, batch.mask, self.prompt)
         before = hidden.shape[1] - batch.ids.shape[1]
         # The head computes in its own precision, which is that of its weights, whatever the stack runs in.
         weight = next(self.head.parameters(), hidden)

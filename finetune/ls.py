@@ -18,7 +18,7 @@ from labelspace.errors import ConfigError
 from labelspace.finetune.adapters import LoraSettings, Tuning, adapt
 from labelspace.finetune.backbone import Backbone, Dtype, Quantization, pad_id
 from labelspace.finetune.heads import EquiangularHead, MLPHead
-from labelspace.finetune.label_model import LabelModel
+from labelspace.finetune.label_model import LabelModel, TokenDropout
 from labelspace.finetune.pooling import Pooling
 from labelspace.finetune.targets import Metric
 from labelspace.finetune.text_head import TextHead
@@ -46,6 +46,8 @@ class LabelSupervised(TextHead):
         lora: LoraSettings | None = None,
         head: HeadKind = "linear",
         dropout: float = 0.0,
+        backbone_dropout: float | None = None,
+        token_dropout: float = 0.0,
         bias: bool = False,
         pos_weight: bool = False,
         loss: Loss | str | None = None,
@@ -68,6 +70,8 @@ class LabelSupervised(TextHead):
             lora: Settings of the adapters.
             head: What maps hidden states to logits.
             dropout: Before the head.
+            backbone_dropout: In the layers of the backbone while they train; None leaves what the model comes with.
+            token_dropout: Share of a text's tokens that are hidden behind the mask token while training.
             bias: Whether a linear head has one; transformers' classifiers of decoders have none.
             pos_weight: Multi-label: weigh each label by how rare it is.
             loss: Name of another loss (see `losses.choice`), or a function of logits and targets to their mean loss.
@@ -98,6 +102,7 @@ class LabelSupervised(TextHead):
         if head not in get_args(HeadKind):
             raise ConfigError(f"there is no head {head!r}; there are: {', '.join(get_args(HeadKind))}")
         self.head, self.dropout, self.bias = head, dropout, bias
+        self.backbone_dropout, self.token_dropout = backbone_dropout, token_dropout
 
     def build(self, backbone: Backbone) -> LabelModel:
         """Put adapters in the backbone and a new head on it."""
@@ -113,7 +118,16 @@ class LabelSupervised(TextHead):
             pooling=self.pooling,
             dropout=self.dropout,
             legacy_pad=pad_id(self.tokenizer) if self.legacy_padding else None,
+            token_dropout=self._token_dropout(),
         )
+
+    def _token_dropout(self) -> TokenDropout | None:
+        if not self.token_dropout:
+            return None
+        mask = self.tokenizer.mask_token_id
+        if mask is None:
+            raise ConfigError(f"{self.base} has no mask token to hide others behind; leave out token_dropout")
+        return TokenDropout(self.token_dropout, mask, tuple({*self.tokenizer.all_special_ids} - {mask}))
 
     def settings(self) -> dict[str, Any]:
         """Arguments as plain data."""
@@ -125,6 +139,8 @@ class LabelSupervised(TextHead):
             "lora": self.lora.model_dump(mode="json"),
             "head": self.head,
             "dropout": self.dropout,
+            "backbone_dropout": self.backbone_dropout,
+            "token_dropout": self.token_dropout,
             "bias": self.bias,
             "pos_weight": self.pos_weight,
             "metric": self.metric,

@@ -27,6 +27,8 @@ class TrainSettings(Config):
     """How the rate falls: to nothing; to 1% for exponential (PTEC)."""
     warmup: float = Field(default=0.0, ge=0, le=1)
     """Share of the steps in which the rate rises."""
+    average: float = Field(default=0.0, ge=0, le=1)
+    """Share of the steps, at the end, after which the weights are averaged; the mean is what is scored and kept."""
     max_gradient_norm: float = 1.0
     """Gradients are scaled down to this length."""
     tokens: int = Field(default=16384, ge=1)

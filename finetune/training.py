@@ -13,7 +13,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,16 @@ import torch
 from torch import Tensor, nn
 
 from labelspace.errors import MissingExtra
-from labelspace.finetune.batches import Example, collate, epoch_steps, lengths_of
-from labelspace.finetune.checkpoint import copy_into, load_state, read_tensors, save_state, trainable, write_tensors
+from labelspace.finetune.batches import Batch, Example, collate, epoch_steps, lengths_of
+from labelspace.finetune.checkpoint import reshard, trainable
+from labelspace.finetune.run_state import Keeper
 from labelspace.finetune.train_settings import History, TrainSettings
-from labelspace.progress import Progress, note
+from labelspace.progress import Progress
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Logits [n, k] and targets ([n], or [n, k]) to the mean loss over the n."""
-STATE, BEST = "state.safetensors", "best.safetensors"
+_SHORT = 128
+"""Tokens of a text that is short."""
 
 
 def train(
@@ -61,12 +62,13 @@ def train(
     optimizer = torch.optim.AdamW(_groups(model, settings), fused=accelerator.device.type == "cuda")
     rates = [group["lr"] for group in optimizer.param_groups]
     wrapped, optimizer = accelerator.prepare(model, optimizer)
-    keeper = _Keeper(
+    keeper = Keeper(
         folder, model, optimizer, accelerator, settings=settings, identity=_identity(model, examples, settings)
     )
     history, epoch, done = keeper.resume(title)
     lengths = [int(length) for length in lengths_of(examples)]
     steps_in_epoch = math.ceil(len(examples) / settings.batch_size)
+    average_from = round(steps_in_epoch * settings.epochs * (1 - settings.average))
     loss_sum = history.losses.pop() if done else 0.0  # that of an epoch which was cut short
 
     with Progress(title, total=len(examples) * settings.epochs, unit="texts") as bar:
@@ -94,9 +96,11 @@ def train(
                 running = running.to(step_loss.device) + step_loss.double()
                 done += 1
                 _count(history, step, lengths)
+                if history.steps > average_from:
+                    keeper.average.add()
                 bar.advance(sum(map(len, step)))
                 keeper.log({"rate": rates[0] * factor}, loss=step_loss, step=history.steps)
-                if keeper.is_due():
+                if keeper.is_due(history.steps):
                     history.seconds += time.monotonic() - started
                     keeper.keep(history, epoch, done, loss_sum=float(running))
                     started = time.monotonic()
@@ -109,10 +113,12 @@ def train(
             remark = f"loss {history.losses[-1]:.4f}"
             if evaluate is not None:
                 model.eval()
-                score = float(evaluate())
-                if not history.scores or score > max(history.scores):
-                    history.best_epoch = epoch
-                    keeper.keep_best(epoch, score)
+                with keeper.average.in_place():
+                    score = float(evaluate())
+                    reshard(model)
+                    if not history.scores or score > max(history.scores):
+                        history.best_epoch = epoch
+                        keeper.keep_best(epoch, score)
                 history.scores.append(score)
                 keeper.log({"dev": score}, step=history.steps)
                 remark += f", dev {score:.4f}"
@@ -122,74 +128,6 @@ def train(
     accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
     model.eval()
     return history
-
-
-class _Keeper:
-    """Keeps the state and the best weights of a run, and takes them up again."""
-
-    def __init__(
-        self,
-        folder: Path | None,
-        model: nn.Module,
-        optimizer: Any,
-        accelerator: Any,
-        *,
-        settings: TrainSettings,
-        identity: str,
-    ) -> None:
-        self.model, self.optimizer, self.accelerator = model, optimizer, accelerator
-        self.folder, self.settings, self.identity = folder, settings, identity
-        self.best: dict[str, Tensor] | None = None
-        self._kept = time.monotonic()
-        if settings.log != "none":
-            accelerator.init_trackers("labelspace", config=settings.model_dump(mode="json"))
-
-    def resume(self, title: str) -> tuple[History, int, int]:
-        """What happened before, the epoch to go on with, and how many of its steps are done."""
-        if self.folder is None or not (self.folder / STATE).exists():
-            return History(), 0, 0
-        if read_tensors(self.folder / STATE)[1]["identity"] != self.identity:
-            note(f"{self.folder}: holds the state of a run with other data or settings; this one starts anew")
-            return History(), 0, 0
-        data = load_state(self.folder / STATE, self.model, self.optimizer, scaler=self.accelerator.scaler)
-        history = History(**data["history"])
-        if history.best_epoch is not None:
-            self.best = read_tensors(self.folder / BEST)[0]
-        note(f"{title}: goes on from epoch {data['epoch'] + 1}, step {data['done']}")
-        return history, data["epoch"], data["done"]
-
-    def is_due(self) -> bool:
-        """Whether it is time to keep the state."""
-        return self.folder is not None and time.monotonic() - self._kept >= self.settings.checkpoint_seconds
-
-    def keep(self, history: History, epoch: int, done: int, *, loss_sum: float) -> None:
-        """Keep the state after some steps of an epoch."""
-        if self.folder is None or not self.accelerator.is_main_process:
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        kept = {**asdict(history), "losses": [*history.losses, loss_sum] if done else history.losses}
-        data = {"identity": self.identity, "history": kept, "epoch": epoch, "done": done}
-        save_state(self.folder / STATE, self.model, self.optimizer, scaler=self.accelerator.scaler, data=data)
-        self._kept = time.monotonic()
-
-    def keep_best(self, epoch: int, score: float) -> None:
-        """Keep the weights as the best so far."""
-        self.best = {name: value.detach().cpu().clone() for name, value in trainable(self.model).items()}
-        if self.folder is not None and self.accelerator.is_main_process:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_tensors(self.folder / BEST, self.best, {"epoch": epoch, "score": score})
-
-    def log(self, values: dict[str, float], *, step: int, loss: Tensor | None = None) -> None:
-        """Send figures to where the settings say."""
-        if self.settings.log != "none":
-            self.accelerator.log(values if loss is None else {**values, "loss": float(loss)}, step=step)
-
-    def finish(self) -> None:
-        """Put the best weights in place."""
-        if self.best is not None:
-            copy_into(self.model, self.best)
-        if self.settings.log != "none":
-            self.accelerator.end_training()
 
 
 def _backward(accelerator: Any, model: Any, parts: list[list[Example]], loss: Loss, pad: int) -> Tensor:
@@ -204,11 +142,22 @@ def _backward(accelerator: Any, model: Any, parts: list[list[Example]], loss: Lo
         is_last = number == len(parts) - 1
         with contextlib.nullcontext() if is_last else accelerator.no_sync(model):
             share = sum(example.units for example in mine) / max(units, 1)
-            logits = model(batch)
+            with _attention(batch):
+                logits = model(batch)
             value = loss(logits, batch.targets) * share if share else logits.sum() * 0.0
             accelerator.backward(value * world)  # the processes' gradients are averaged
         total += value.detach()
     return total if world == 1 else accelerator.reduce(total)
+
+
+def _attention(batch: Batch) -> contextlib.AbstractContextManager[Any]:
+    """Plain attention for short texts on a CPU, whose flash kernel takes twice the time backward there."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    if batch.ids.device.type != "cpu" or batch.ids.shape[1] > _SHORT:
+        return contextlib.nullcontext()
+    plain: contextlib.AbstractContextManager[Any] = sdpa_kernel(SDPBackend.MATH)
+    return plain
 
 
 def _accelerator(settings: TrainSettings, folder: Path | None) -> Any:

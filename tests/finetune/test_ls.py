@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from labelspace.errors import ConfigError, DataError
 from labelspace.finetune.adapters import LoraSettings
-from labelspace.finetune.backbone import Backbone, without_pooler
+from labelspace.finetune.backbone import Backbone, load_backbone, without_pooler
 from labelspace.finetune.batches import Example, collate
-from labelspace.finetune.label_model import LabelModel, logits_of
+from labelspace.finetune.label_model import LabelModel, TokenDropout, logits_of
 from labelspace.finetune.ls import LabelSupervised
 from labelspace.finetune.ls_token import LabelSupervisedTagger
 from labelspace.finetune.train_settings import TrainSettings
@@ -222,6 +223,32 @@ def test_fit_predict_save_and_load(base: str, tmp_path: Path, settings: dict[str
     assert loaded.settings() == classifier.settings()
     files = {path.name for path in (tmp_path / "model").rglob("*") if path.is_file()}
     assert not [name for name in files if name.endswith((".bin", ".pt", ".pkl", ".pth"))]
+
+
+def test_tokens_are_hidden_while_training_alone() -> None:
+    stack = make(transformers.AutoModel, "llama")
+    model = LabelModel(Backbone(stack), torch.nn.Linear(32, 3), token_dropout=TokenDropout(1.0, mask=7, spared=(11, 3)))
+    model.eval()
+    seen, hidden = logits(model, [TEXT])[0], logits(model, [[11, 7, 7, 7, 7, 3]])[0]
+    assert not torch.allclose(seen, hidden, atol=1e-2)
+    model.train()
+    torch.testing.assert_close(logits(model, [TEXT])[0], hidden)
+    torch.manual_seed(0)
+    share = (TokenDropout(0.1, mask=7).hide(torch.zeros(100, 100, dtype=torch.long)) == 7).float().mean()
+    assert 0.09 < float(share) < 0.11
+
+
+def test_a_model_without_a_mask_token_can_not_hide_tokens(base: str) -> None:
+    with pytest.raises(ConfigError, match="no mask token"):
+        LabelSupervised(base, token_dropout=0.1, tuning="frozen").fit(TEXTS, ANIMALS)
+
+
+@pytest.mark.parametrize(("dropout", "expected"), [(None, 0.1), (0.0, 0.0), (0.3, 0.3)])
+def test_the_dropout_of_a_backbone(base: str, tmp_path: Path, dropout: float | None, expected: float) -> None:
+    shutil.copytree(base, tmp_path / "bert")
+    make(transformers.AutoModel, "bert").save_pretrained(tmp_path / "bert")
+    backbone, _ = load_backbone(tmp_path / "bert", dropout=dropout)
+    assert {module.p for module in backbone.modules() if isinstance(module, torch.nn.Dropout)} == {expected}
 
 
 def test_peft_alone_loads_what_was_saved(base: str, tmp_path: Path) -> None:

@@ -19,10 +19,11 @@ from torch.nn.functional import cross_entropy
 from labelspace.finetune.adapters import LoraSettings, adapt
 from labelspace.finetune.backbone import Backbone
 from labelspace.finetune.batches import Example
-from labelspace.finetune.checkpoint import read_tensors, trainable, write_tensors
+from labelspace.finetune.checkpoint import gathered, read_tensors, trainable, write_tensors
 from labelspace.finetune.label_model import LabelModel, logits_of
+from labelspace.finetune.run_state import BEST, STATE
 from labelspace.finetune.train_settings import TrainSettings
-from labelspace.finetune.training import BEST, STATE, train
+from labelspace.finetune.training import train
 
 
 def make_model(tuning: str = "lora", *, dropout: float = 0.1) -> LabelModel:
@@ -115,6 +116,29 @@ def test_the_best_weights_on_dev_are_kept_and_training_stops_early() -> None:
     assert torch.equal(flat(model), seen[1])
 
 
+@pytest.mark.parametrize("on_dev", [False, True])
+def test_the_mean_of_the_last_weights_is_scored_and_kept(on_dev: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, seen, scored = make_model(), [], []
+    step = torch.optim.AdamW.step
+
+    def watch(self: torch.optim.AdamW, *args: object) -> object:
+        outcome = step(self, *args)
+        seen.append(flat(model))
+        return outcome
+
+    def evaluate() -> float:
+        scored.append(flat(model))
+        return float(len(scored))
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watch)
+    settings = QUICK.model_copy(update={"average": 0.25})
+    train(model, make_examples(), loss=cross_entropy, settings=settings, evaluate=evaluate if on_dev else None)
+    torch.testing.assert_close(flat(model), torch.stack(seen[9:]).mean(0))
+    assert len(seen) == 12 and not torch.equal(flat(model), seen[-1])
+    if on_dev:  # nothing is averaged yet after the first epoch, and averaging does not touch the run itself
+        assert torch.equal(scored[0], seen[5]) and torch.equal(scored[1], flat(model))
+
+
 @pytest.mark.parametrize(
     ("schedule", "last"),
     [("linear", 1 / 12), ("cosine", 0.017037), ("constant", 1.0), ("exponential", 0.01 ** (11 / 12))],
@@ -161,7 +185,7 @@ def long_run(folder: Path) -> None:
     torch.set_num_threads(1)
     model, examples = make_model("full"), make_examples(240)  # without peft, which takes seconds to import
     torch.manual_seed(5)
-    settings = QUICK.model_copy(update={"epochs": 3, "checkpoint_seconds": 0.0})
+    settings = QUICK.model_copy(update={"epochs": 3, "checkpoint_seconds": 0.0, "average": 0.6})
     train(
         model,
         examples,
@@ -214,18 +238,45 @@ import importlib.util, pathlib, sys
 spec = importlib.util.spec_from_file_location("this", {file!r})
 this = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(this)
-this.short_run(pathlib.Path(sys.argv[1]))
+this.short_run(pathlib.Path(sys.argv[1]) / "copied")
+this.shard_on_cpus()
+this.short_run(pathlib.Path(sys.argv[1]) / "sharded")
 """
 
 
-def short_run(path: Path) -> None:
+def shard_on_cpus() -> None:
+    """Have accelerate use FSDP, which it sets up for GPUs only, over processes of the CPU, where torch's own runs."""
+    import accelerate
+    from accelerate.state import AcceleratorState
+    from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+
+    class Sharded(accelerate.Accelerator):  # type: ignore[misc]
+        def __init__(self, **settings: object) -> None:
+            super().__init__(**settings)
+            plugin = FullyShardedDataParallelPlugin(
+                fsdp_version=2, auto_wrap_policy="transformer_based_wrap", cpu_ram_efficient_loading=False
+            )
+            AcceleratorState._shared_state |= {"fsdp_plugin": plugin, "distributed_type": DistributedType.FSDP}
+
+    accelerate.Accelerator = Sharded
+
+
+def short_run(folder: Path) -> None:
     """Two epochs in parts of few tokens, 50 texts: parts and steps that two processes can't share evenly."""
     torch.set_num_threads(1)
     model, examples = make_model("full", dropout=0.0), make_examples(50)
-    settings = QUICK.model_copy(update={"tokens": 20, "schedule": "constant"})
-    train(model, examples, loss=cross_entropy, settings=settings)
+    settings = QUICK.model_copy(update={"tokens": 20, "schedule": "constant", "average": 0.5})
+    history = train(
+        model,
+        examples,
+        loss=cross_entropy,
+        settings=settings,
+        evaluate=lambda: accuracy(model, examples),
+        folder=folder,
+    )
+    end = gathered(trainable(model))
     if os.environ.get("RANK", "0") == "0":
-        write_tensors(path, trainable(model), {})
+        write_tensors(folder / "end.safetensors", end, {"losses": history.losses, "scores": history.scores})
 
 
 def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
@@ -236,7 +287,7 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
     shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", SHARE.format(file=__file__), tmp_path / "two"],
+            [sys.executable, "-c", SHARE.format(file=__file__), tmp_path],
             env={**shared, "RANK": rank, "LOCAL_RANK": rank},
             stderr=subprocess.DEVNULL,
         )
@@ -244,6 +295,12 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
     ]
     short_run(tmp_path / "one")
     assert [process.wait(timeout=200) for process in started] == [0, 0]
-    one, two = (read_tensors(tmp_path / name)[0] for name in ("one", "two"))
-    for name, value in one.items():
-        torch.testing.assert_close(two[name], value, atol=1e-4, rtol=0)
+    for kind in ("copied", "sharded"):  # the whole model in each process, or spread over both by FSDP
+        for file in ("end.safetensors", STATE, BEST):
+            one, two = (read_tensors(tmp_path / name / file) for name in ("one", kind))
+            assert one[0].keys() == two[0].keys()
+            for name, value in one[0].items():
+                torch.testing.assert_close(two[0][name], value, atol=1e-4, rtol=0)
+        assert two[1]["score"] == one[1]["score"]
+        losses = [read_tensors(tmp_path / name / "end.safetensors")[1]["losses"] for name in ("one", kind)]
+        assert losses[1] == pytest.approx(losses[0], abs=1e-4)
