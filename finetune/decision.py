@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from labelspace.errors import ConfigError, SpaceError
+from labelspace.finetune import logistic
 from labelspace.finetune.logistic import fit_temperature, fit_thresholds
 from labelspace.space import LabelSpace
 
@@ -38,9 +39,7 @@ _EDGE = 1e-12
 
 def softmax(logits: npt.ArrayLike, temperature: float = 1.0) -> Doubles:
     """Probabilities of one label among k, from logits [n, k] over a temperature."""
-    scaled = np.asarray(logits, dtype=np.float64) / temperature
-    raised = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+    return logistic.softmax(np.asarray(logits, dtype=np.float64) / temperature)
 
 
 def above_thresholds(probabilities: npt.ArrayLike, thresholds: npt.ArrayLike, *, at_least_one: bool = False) -> Flags:

@@ -27,6 +27,7 @@ from labelspace.finetune.logistic import (
     fit_thresholds,
     folds,
     sigmoid,
+    softmax,
 )
 from labelspace.finetune.shares import Given, read_shares
 
@@ -189,9 +190,7 @@ class EmbeddingHead(ABC):
         logits = self.apply(self._learned, vectors) / np.float32(self.temperature_)
         if self.multi_label:
             return sigmoid(logits)
-        raised = np.exp(logits - logits.max(1, keepdims=True))
-        scaled: Floats = raised / raised.sum(1, keepdims=True)
-        return scaled
+        return softmax(logits)
 
     def predict(self, texts: Sequence[str]) -> list[str] | list[list[str]]:
         """The likeliest label of each text; with `multi_label`, all over their thresholds, likeliest first."""

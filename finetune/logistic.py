@@ -153,6 +153,13 @@ def _best_threshold(probabilities: Doubles, truth: npt.NDArray[np.bool_]) -> flo
     return float((ranked[best] + below) / 2)
 
 
+def softmax(logits: npt.NDArray[Real]) -> npt.NDArray[Real]:
+    """Logits [n, k] as probabilities of one label among k, without overflow."""
+    raised = np.exp(logits - logits.max(1, keepdims=True))
+    chances: npt.NDArray[Real] = raised / raised.sum(1, keepdims=True)
+    return chances
+
+
 def sigmoid(logits: npt.NDArray[Real]) -> npt.NDArray[Real]:
     """Logits as probabilities, without overflow at either end."""
     half = logits.dtype.type(0.5)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from labelspace.embed import Embedder
 from labelspace.finetune.embedded import EmbeddingHead, Learned
-from labelspace.finetune.logistic import Doubles, Floats, sigmoid
+from labelspace.finetune.logistic import Doubles, Floats, sigmoid, softmax
 
 
 class TwoLayerHead(EmbeddingHead):
@@ -126,8 +126,7 @@ class TwoLayerHead(EmbeddingHead):
             if positive is not None:
                 slope = slope * (1 + wanted * (positive.astype(np.float32) - 1))
         else:
-            raised = np.exp(logits - logits.max(1, keepdims=True))
-            slope = raised / raised.sum(1, keepdims=True) - wanted
+            slope = softmax(logits) - wanted
         slope = slope * counted / np.float32(len(inputs))
         below = (slope @ layers[2].T) * kept * (hidden > 0)
         return [inputs.T @ below, below.sum(0), hidden.T @ slope, slope.sum(0)]
