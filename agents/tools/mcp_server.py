@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from inspect import cleandoc
 from typing import Any
 
 from labelspace.agents.tools.choose import ToolChooser
@@ -35,7 +36,6 @@ def make_server(finder: Retriever | ToolChooser, tools: ToolSet, *, k: int = 5) 
         log_level="WARNING",
     )
 
-    @server.tool()  # type: ignore[untyped-decorator, unused-ignore]
     def find_tools(query: str, limit: int = k) -> dict[str, Any]:
         """Find the tools that fit what is to be done, best first, with their parameters.
 
@@ -45,6 +45,7 @@ def make_server(finder: Retriever | ToolChooser, tools: ToolSet, *, k: int = 5) 
         """
         return {"tools": find(finder, tools, query, limit=max(1, min(limit, MOST)))}
 
+    server.add_tool(find_tools, description=cleandoc(find_tools.__doc__ or ""))
     return server
 
 

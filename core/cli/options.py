@@ -27,7 +27,8 @@ embedder_option = click.option(
     default="tfidf",
     show_default=True,
     metavar="SPEC",
-    help="tfidf; a sentence-transformers model by name or folder; or http://host/v1#model for an embeddings server.",
+    help="tfidf; a sentence-transformers model by name or folder, in ONNX Runtime with onnx: before it; or "
+    "http://host/v1#model for an embeddings server.",
 )
 
 cache_option = click.option(

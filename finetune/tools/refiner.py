@@ -185,7 +185,8 @@ class ToolRefiner:
         model = RefinerModel(backbone.model, tool_width=tool_width, alone=self.alone, cosine=self.cosine)
         if self.freeze_tokens:
             backbone.embedding.requires_grad_(False)
-        return model.eval()
+        model.eval()
+        return model
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         return encode_texts(self._tokenizer, texts, max_length=self.max_length)[0]
