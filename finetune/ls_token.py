@@ -7,6 +7,7 @@ of vanishing from the score, spans are scored strictly, and the best epoch is ch
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from labelspace.finetune.backbone import Backbone, Dtype, Quantization
 from labelspace.finetune.batches import Example
 from labelspace.finetune.finetuned import FineTuned
 from labelspace.finetune.label_model import LabelModel
+from labelspace.finetune.remembered import remembering
 from labelspace.finetune.tags import OUTSIDE, check_tags, decode, repair, span_scores
 from labelspace.finetune.train_settings import TrainSettings
 from labelspace.finetune.training import Loss
@@ -143,12 +145,13 @@ class LabelSupervisedTagger(FineTuned):
         examples = [example for example in examples if example.words]
         if not examples:
             raise DataError("there is nothing to learn: no sentence has a word")
-        self._train(
-            examples,
-            self.loss or functional.cross_entropy,
-            None if dev is None else lambda: self.score(*dev),
-            folder,
-        )
+        with remembering(self._trained()) if self.tuning == "frozen" else nullcontext():
+            self._train(
+                examples,
+                self.loss or functional.cross_entropy,
+                None if dev is None else lambda: self.score(*dev),
+                folder,
+            )
         return self
 
     def predict(self, sentences: Sentences) -> list[list[str]]:
