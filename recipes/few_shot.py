@@ -15,6 +15,7 @@ import json
 import random
 import subprocess
 import tempfile
+import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Literal
@@ -30,9 +31,9 @@ from labelspace.records import Record
 
 SETFIT = """
 import contextlib, json, sys, time
+from setfit import SetFitModel, Trainer, TrainingArguments
 import torch
 from datasets import Dataset
-from setfit import SetFitModel, Trainer, TrainingArguments
 asked = json.load(open(sys.argv[1]))
 names = sorted(set(asked["labels"]))
 model = SetFitModel.from_pretrained(asked["base"], labels=names)
@@ -105,8 +106,10 @@ def main(config: FewShotConfig) -> dict[tuple[str, int, str], list[float]]:
     return dict(found)
 
 
-def draw(name: str, shots: int, seed: int, config: FewShotConfig) -> tuple[list[Record], list[Record]]:
-    """Some training texts of each label, and the texts to score."""
+def draw(
+    name: str, shots: int, seed: int, config: FewShotConfig, *, scored: int = 500
+) -> tuple[list[Record], list[Record]]:
+    """Some training texts of each label, and the texts to score: with `dev`, so many other training texts."""
     rows = read(name, "train", config)
     of_label: dict[str, list[Record]] = defaultdict(list)
     for row in rows:
@@ -115,7 +118,7 @@ def draw(name: str, shots: int, seed: int, config: FewShotConfig) -> tuple[list[
     drawn = [row for label in sorted(of_label) for row in chance.sample(of_label[label], shots)]
     if config.dev:
         known = {id(row) for row in drawn}
-        return drawn, chance.sample([row for row in rows if id(row) not in known], 500)
+        return drawn, chance.sample([row for row in rows if id(row) not in known], scored)
     asked = read(name, "test", config)
     return drawn, random.Random(0).sample(asked, config.most) if len(asked) > config.most else asked
 
@@ -124,8 +127,6 @@ def run(
     method: str, drawn: list[Record], asked: list[str], seed: int, config: FewShotConfig
 ) -> tuple[list[str], float]:
     """Labels of the asked texts, and seconds of training."""
-    import time
-
     started = time.perf_counter()
     if method == "setfit":
         return setfit(drawn, asked, seed, config)
