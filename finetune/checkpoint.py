@@ -54,6 +54,11 @@ def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.full_tensor() if hasattr(value, "full_tensor") else value for name, value in tensors.items()}
 
 
+def is_main() -> bool:
+    """Whether this process is the one of several that writes files."""
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
 def reshard(model: nn.Module) -> None:
     """Have each process keep its part alone: FSDP leaves the whole after a forward pass without a backward one."""
     for module in model.modules():

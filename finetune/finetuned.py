@@ -16,6 +16,7 @@ from labelspace.errors import ConfigError
 from labelspace.finetune.adapters import LoraSettings, Tuning
 from labelspace.finetune.backbone import Backbone, Dtype, Quantization, load_backbone, pad_id
 from labelspace.finetune.batches import Example
+from labelspace.finetune.checkpoint import is_main
 from labelspace.finetune.label_model import LabelModel, logits_of
 from labelspace.finetune.train_settings import History, TrainSettings
 from labelspace.finetune.training import Loss, train
@@ -69,6 +70,8 @@ class FineTuned(ABC):
     def save(self, folder: str | Path) -> None:
         """Write the model: a peft adapter (or the whole stack, if all of it was trained), safetensors and JSON."""
         save_weights(Path(folder), self._trained(), self.tokenizer, tuning=self.tuning)
+        if not is_main():
+            return
         data = {
             "kind": self.kind,
             "base": self.base,

@@ -71,6 +71,8 @@ def save_tuned(folder: str | Path, model: FineTuned, space: LabelSpace, card: Ma
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         model.save(made)
+        if not made.exists():  # of several processes one writes
+            return
         (made / MODEL).write_text(json.dumps(about, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         (made / CARD).write_text(_card(folder.name, model, space, card or {}), encoding="utf-8")
         if folder.exists():

@@ -10,7 +10,7 @@ import torch
 
 from labelspace.errors import ConfigError
 from labelspace.finetune.adapters import Tuning
-from labelspace.finetune.checkpoint import read_tensors, write_tensors
+from labelspace.finetune.checkpoint import gathered, is_main, read_tensors, reshard, write_tensors
 from labelspace.finetune.label_model import LabelModel
 
 SETTINGS, HEAD, STACK = "head.json", "head.safetensors", "model"
@@ -18,7 +18,7 @@ _ADAPTER = "adapter_model.safetensors"
 
 
 def save_weights(folder: Path, model: LabelModel, tokenizer: Any, *, tuning: Tuning) -> None:
-    """Write what was trained.
+    """Write what was trained; where a model is spread over processes, all of them call this and one writes.
 
     Args:
         folder: Is made.
@@ -27,15 +27,25 @@ def save_weights(folder: Path, model: LabelModel, tokenizer: Any, *, tuning: Tun
         tokenizer: Written beside a whole stack.
         tuning: What was trained.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"head.{name}": value for name, value in model.head.state_dict().items() if not _belongs(model)}
+    reshard(model)
+    tensors = gathered(
+        {f"head.{name}": value for name, value in model.head.state_dict().items() if not _belongs(model)}
+    )
     if model.prompt is not None:
-        tensors["prompt"] = model.prompt
+        tensors |= gathered({"prompt": model.prompt})
+    stack = model.backbone.model
+    if tuning == "full":
+        trained = gathered(stack.state_dict())
+    else:
+        trained = gathered({name: value for name, value in stack.named_parameters() if "lora_" in name})
+    if not is_main():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
     write_tensors(folder / HEAD, tensors, {})
     if tuning == "lora":
-        model.backbone.model.save_pretrained(str(folder), safe_serialization=True)
+        stack.save_pretrained(str(folder), state_dict=trained, safe_serialization=True)
     elif tuning == "full":
-        model.backbone.model.save_pretrained(str(folder / STACK), safe_serialization=True)
+        stack.save_pretrained(str(folder / STACK), state_dict=trained, safe_serialization=True)
         tokenizer.save_pretrained(str(folder / STACK))
 
 

@@ -24,6 +24,7 @@ from labelspace.finetune.label_model import LabelModel, logits_of
 from labelspace.finetune.run_state import BEST, STATE
 from labelspace.finetune.train_settings import TrainSettings
 from labelspace.finetune.training import train
+from labelspace.finetune.weights import save_weights
 
 
 def make_model(tuning: str = "lora", *, dropout: float = 0.1) -> LabelModel:
@@ -274,6 +275,7 @@ def short_run(folder: Path) -> None:
         evaluate=lambda: accuracy(model, examples),
         folder=folder,
     )
+    save_weights(folder / "saved", model, None, tuning="frozen")
     end = gathered(trainable(model))
     if os.environ.get("RANK", "0") == "0":
         write_tensors(folder / "end.safetensors", end, {"losses": history.losses, "scores": history.scores})
@@ -296,7 +298,7 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
     short_run(tmp_path / "one")
     assert [process.wait(timeout=200) for process in started] == [0, 0]
     for kind in ("copied", "sharded"):  # the whole model in each process, or spread over both by FSDP
-        for file in ("end.safetensors", STATE, BEST):
+        for file in ("end.safetensors", "saved/head.safetensors", STATE, BEST):
             one, two = (read_tensors(tmp_path / name / file) for name in ("one", kind))
             assert one[0].keys() == two[0].keys()
             for name, value in one[0].items():
