@@ -66,8 +66,11 @@ class LabelModel(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.prompt = None if prompt is None else nn.Parameter(prompt)
         self.legacy_pad, self.token_dropout = legacy_pad, token_dropout
-        # Layers that FSDP spreads as one each, where accelerate is not told others.
-        self._no_split_modules = getattr(backbone.model, "_no_split_modules", None)
+        # Kinds of layers that FSDP spreads as one each, where accelerate is not told others.
+        present = {type(module).__name__ for module in backbone.modules()}
+        self._no_split_modules = [
+            name for name in getattr(backbone.model, "_no_split_modules", None) or () if name in present
+        ]
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits: [n, k] for texts, [words, k] for tokens."""

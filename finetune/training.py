@@ -3,6 +3,14 @@
 Read `train` from top to bottom. A run is a sequence of steps that follows from its settings and data
 alone; its state is kept every so often, so that a run which was killed goes on from there
 and ends with the very weights it would have had.
+
+Several processes take the steps of one, each some rows of every part:
+
+    accelerate launch --num_processes 4 $(which labelspace) train DATA --head ls ...
+
+With `--use_fsdp --fsdp_version 2 --fsdp_auto_wrap_policy TRANSFORMER_BASED_WRAP` the model is spread over them (torch
+FSDP2), and stays so: what scores or saves it is called in all of them, and one writes. Texts are cut into parts by
+a budget of tokens, not packed: parts hold texts of similar length, so that little is padding.
 """
 
 from __future__ import annotations

@@ -95,15 +95,17 @@ def run(name: str, method: Literal["linear", "lora"], seed: int, config: LsTexts
     train, dev, test = splits(name, config)
     several = any(len(record.labels or ()) != 1 for record in train)
     asked = test or dev
+    parts = {"asked": texts(asked), **({"dev": texts(dev)} if several else {})}
     started = time.perf_counter()
     figures: dict[str, Any] = {"set": name, "method": method, "seed": seed, "split": "test" if test else "dev"}
     if method == "linear":
-        head = LinearHead(config.base, multi_label=several, words=0.0).fit(texts(train), labels(train, several))
-        chances = {part: head.predict_proba(texts(rows)) for part, rows in (("dev", dev), ("asked", asked)) if rows}
+        head = LinearHead(config.base, multi_label=several, words=0.0, calibrate=False)
+        head.fit(texts(train), labels(train, several))
+        chances = {part: head.predict_proba(rows) for part, rows in parts.items()}
         classes = list(head.classes_)
     else:
         model = fine_tune(name, seed, config, train, dev)
-        chances = {part: model.predict_proba(texts(rows)) for part, rows in (("dev", dev), ("asked", asked)) if rows}
+        chances = {part: model.predict_proba(rows) for part, rows in parts.items()}
         classes, history = model.classes_, model.history_
         assert history is not None
         figures |= {"dev_scores": history.scores, "texts_a_second": history.texts / history.seconds}
