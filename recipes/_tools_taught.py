@@ -78,7 +78,6 @@ def measure_taught(
         refiner = Once(tuned_refiner(base, some, unseen, tool2vec, folder, candidates=candidates, seed=seed))
         measure("mlc, refined", Refined(first, refiner))
         measure("mlc, refined, weighed", Refined.of(first, refiner, dev))
-    for seed in seeds:
         asked = LastSeen(
             CachedEmbedder(tuned_triplets(base, some, out / f"triplets-{seed}", seed=seed), cache_folder())
         )
