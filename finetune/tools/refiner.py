@@ -9,10 +9,10 @@ order of their first-stage rank, which relative positions then give away: dropou
 candidates come in the order of the tool set. Encoders with absolute positions (BERT, MiniLM) give candidates no
 position at all, so that their order has no effect whatever.
 
-The paper's form learns from nothing what it means that a tool fits a query, which takes tens of thousands of steps.
-Where the tools' vectors come from the very encoder (Tool2Vec over a sentence encoder), two settings start from what
-it knows: `alone`, the layers that read the query by itself before candidates join it, and `cosine`, which adds the
-cosine of the query's pooled states and the tool to each logit.
+The paper's form learns from nothing what it means that a tool fits a query: after twenty rounds over 100 usages it
+knew six of ten by heart, and others not. Where the tools' vectors come from the very encoder (Tool2Vec over a sentence
+encoder), two settings start from what it knows: `alone`, the layers that read the query by itself before candidates
+join it, and `cosine`, which adds the cosine of the query's pooled states and the tool to each logit.
 """
 
 from __future__ import annotations

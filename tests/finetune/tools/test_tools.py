@@ -25,7 +25,7 @@ from labelspace.finetune.tools.head import CosineHead, bce_loss, softmax_loss
 from labelspace.finetune.tools.load import load_trained
 from labelspace.finetune.tools.mlc import DEFAULTS, ToolMLC
 from labelspace.finetune.tools.refiner import ToolRefiner, candidates_of
-from labelspace.finetune.tools.refiner_model import RefinerModel
+from labelspace.finetune.tools.refiner_model import RefinerModel, alone_of
 from labelspace.finetune.tools.triplets import QueryEncoder, Triplet, mine_triplets, triplet_loss
 from labelspace.finetune.train_settings import TrainSettings
 
@@ -291,6 +291,12 @@ def test_what_does_not_fit_the_encoder_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         model_of(tiny, width, **settings)
+
+
+def test_the_last_layers_of_an_encoder_with_positions_of_its_own_are_left_to_candidates(tiny: Path) -> None:
+    assert (alone_of(tiny), alone_of(tiny, joined=1)) == (0, 1)
+    with pytest.raises(ConfigError, match="can't be loaded"):
+        alone_of(tiny / "nowhere")
 
 
 def test_candidates_do_not_show_their_rank() -> None:
