@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,8 +15,6 @@ from labelspace.records import Prediction, Record
 from labelspace.space import Label, LabelSpace
 
 HERE = Path(__file__).resolve().parent
-POOLS: Mapping[str, int] = {"clinc150": 4000}
-"""Training texts that are labelled; all of a data set that is not here."""
 
 
 @dataclass(frozen=True)
@@ -31,25 +28,32 @@ class Task:
     """All test texts in random order; the first are those that the LLM labels."""
 
 
-def load(data: Path, name: str) -> Task:
-    """Read a data set and its label space; of clinc150 its ten domains.
+def load(data: Path, name: str, *, texts: int | None = None) -> Task:
+    """Read a data set and its label space; of clinc150 its ten domains, of clinc150_intents its 150 intents.
+
+    Args:
+        data: Folder of the data sets.
+        name: Of the one.
+        texts: Training texts, drawn at random; all if None.
 
     Raises:
         DataError: It is not there.
     """
-    tree = LabelSpace.load(HERE / "spaces" / f"{name}.yaml")
-    tops = tuple(Label(name=label.name, description=label.description) for label in tree.labels if not label.parent)
+    folder, _, level = name.partition("_")
+    space = LabelSpace.load(HERE / "spaces" / f"{folder}.yaml")
+    if not level:
+        tops = (Label(name=label.name, description=label.description) for label in space.labels if not label.parent)
+        space = LabelSpace(name=name, labels=tuple(tops), other=space.other)
     column = "domain" if name == "clinc150" else None
 
     def read(split: str, count: int | None) -> list[Record]:
-        path = data / name / f"{split}.jsonl.gz"
+        path = data / folder / f"{split}.jsonl.gz"
         if not path.exists():
             raise DataError("no such file", path=str(path), advice="name the folder of the data sets with data=FOLDER")
         rows = [replace(row, id=f"{split}-{at}") for at, row in enumerate(read_records(path, label_column=column))]
         return [rows[at] for at in np.random.default_rng(0).permutation(len(rows))[:count]]
 
-    space = LabelSpace(name=name, labels=tops, other=tree.other)
-    return Task(name, space, read("train", POOLS.get(name)), read("test", None))
+    return Task(name, space, read("train", texts), read("test", None))
 
 
 def label(

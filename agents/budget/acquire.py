@@ -54,7 +54,7 @@ def choose(
     *,
     way: Acquisition = "robust",
     multi_label: bool = False,
-    errors: float = 0.1,
+    errors: float = 0.03,
     seed: int = 0,
 ) -> npt.NDArray[np.intp]:
     """Positions of the texts to label next, sorted.
