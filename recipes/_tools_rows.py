@@ -1,20 +1,46 @@
-"""Rows of the table that `tools_table` prints, and a tuned encoder whose vectors are kept."""
+"""Rows of the table that `tools_table` prints, and stages whose scores are kept from call to call."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from labelspace.agents.tools.clauses import clauses_of
 from labelspace.agents.tools.measures import MEASURES
 from labelspace.agents.tools.retriever import LastSeen, Retriever, top_columns
 from labelspace.agents.tools.usage import Usage
+from labelspace.progress import note
+from labelspace.records import derive_id
+from labelspace.space import LabelSpace
 
 TOGETHER = 1024
 """Texts that are scored at once: a matrix of all of them and all usages would not fit everywhere."""
 Rows = dict[str, list[dict[str, float]]]
 """By retriever, the measures of each seed: `test recall@1` and the like."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What is going to be asked for, once each, and the folder that keeps what stages say of it."""
+
+    texts: tuple[str, ...]
+    folder: Path
+
+    @classmethod
+    def of(cls, sets: Iterable[Sequence[Usage]], out: Path, learnt: Sequence[Usage], settings: str) -> Texts:
+        """Queries and their parts; the folder's name tells runs that learn or ask for something else apart."""
+        queries = [usage.query for part in sets for usage in part]
+        texts = tuple(dict.fromkeys([*queries, *(part for query in queries for part in clauses_of(query))]))
+        made = cls(texts, out / f"scores-{derive_id(json.dumps([texts, [u.query for u in learnt], settings]))[:8]}")
+        made.folder.mkdir(parents=True, exist_ok=True)
+        return made
 
 
 class Head:
@@ -30,23 +56,46 @@ class Head:
 
 
 class Kept(Retriever):
-    """A stage that scores each text once: fusions and parts of queries ask for the same ones again and again."""
+    """A stage that scores each text once, and keeps scores in a file, so that a later call need not train it."""
 
-    def __init__(self, stage: Retriever) -> None:
-        """Wrap a stage."""
-        super().__init__(stage.label_space)
-        self.stage, self.name = stage, stage.name
+    def __init__(self, space: LabelSpace, name: str, make: Callable[[], Retriever], texts: Texts) -> None:
+        """Say how it is made; it is made when a text is scored that is not in its file.
+
+        Args:
+            space: Its tools.
+            name: What it is called, and its file.
+            make: Makes and trains it.
+            texts: What will be asked for, scored together, and where that is kept.
+        """
+        super().__init__(space)
+        self.name, self._make, self._texts = name, make, texts
         self._rows: dict[str, np.ndarray] = {}
+
+    @cached_property
+    def stage(self) -> Retriever:
+        """The stage itself, trained."""
+        note(f"training {self.name}")
+        return self._make()
 
     def scores(self, queries: Sequence[str]) -> np.ndarray:
         """The stage's scores [n, k]."""
-        fresh = [query for query in dict.fromkeys(queries) if query not in self._rows]
-        for start in range(0, len(fresh), TOGETHER):
-            part = fresh[start : start + TOGETHER]
-            self._rows.update(zip(part, self.stage.scores(part), strict=True))
+        if not self._rows:
+            path = self._texts.folder / f"{'-'.join(re.findall(r'[a-z0-9]+', self.name))}.npy"
+            if not path.exists():
+                self._add(self._texts.texts)
+                part = path.with_suffix(".part.npy")
+                np.save(part, np.stack([self._rows[text] for text in self._texts.texts]))
+                part.replace(path)
+            self._rows = dict(zip(self._texts.texts, np.load(path), strict=True))
+        self._add([query for query in dict.fromkeys(queries) if query not in self._rows])
         if not len(queries):
             return np.zeros((0, len(self.tools)), np.float32)
         return np.stack([self._rows[query] for query in queries])
+
+    def _add(self, texts: Sequence[str]) -> None:
+        for start in range(0, len(texts), TOGETHER):
+            part = texts[start : start + TOGETHER]
+            self._rows.update(zip(part, self.stage.scores(part), strict=True))
 
 
 def measures_of(

@@ -54,32 +54,33 @@ the row "words and texts too" makes use of; it was added after a first look, for
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
-import numpy as np
 
 from labelspace.agents.tools.clauses import Clauses
 from labelspace.agents.tools.compose import compose
 from labelspace.agents.tools.fusion import Fusion
 from labelspace.agents.tools.linear import LinearMLC
 from labelspace.agents.tools.neighbours import Nearest
-from labelspace.agents.tools.retriever import LastSeen, Retriever, Scored
+from labelspace.agents.tools.retriever import LastSeen, Retriever
 from labelspace.agents.tools.toolset import ToolSet
 from labelspace.agents.tools.train import make_stage, split_usages
-from labelspace.agents.tools.tuned import tuned_mlc
 from labelspace.agents.tools.usage import read_usages
+from labelspace.agents.tools.wording_mlc import WordingMLC
 from labelspace.config import Config, to_yaml
 from labelspace.embed import cache_folder, load_embedder
-from labelspace.embed.cache import CachedEmbedder
 from labelspace.progress import note
 from labelspace.recipes._tools_pairs import pairs
-from labelspace.recipes._tools_rows import Head, Kept, Rows, measures_of, table
+from labelspace.recipes._tools_rows import Kept, Rows, Texts, measures_of, table
 from labelspace.recipes._tools_taught import measure_taught
+from labelspace.recipes._tools_tuned import COPIES, Tuning, tuned_stages
 
 ALONE = (
     "bm25", "bm25-usage", "descriptions", "tool2vec", "tool2vec-dot",
-    "neighbours", "nearest", "wording", "mlc", "mlc-bce",
+    "neighbours", "nearest", "wording", "wording-mlc", "mlc", "mlc-bce",
 )  # fmt: skip
 FUSED = ("nearest", "wording", "mlc")
 """Stages of the fusions, beside the linear layer over composed queries and the tuned encoder."""
@@ -87,8 +88,6 @@ OTHERS = ("bm25", "bm25-usage", "descriptions", "tool2vec")
 """What is fused beside these where descriptions say much."""
 BESIDE = ("wording", "descriptions", "tool2vec")
 """What is fused with the stages that learn from written requests."""
-COPIES = 4
-"""Times that the linear layer sees each written request: there are few."""
 
 
 class ToolsTableConfig(Config):
@@ -117,9 +116,8 @@ class ToolsTableConfig(Config):
     taught_seeds: tuple[int, ...] = (0, 1, 2)
     """Of these two."""
     replies: Path | None = Path("tests/cassettes/tools_metatool.jsonl")
-    """Recorded replies of a model that wrote requests for two of the tools each (`_tools_pairs`); None does without."""
-    company: Path = Path("tests/cassettes/tools_metatool.company.json")
-    """For each tool the numbers of those that it may be shown with."""
+    """Recorded replies of a model that wrote requests for two of the tools each (`_tools_pairs`), beside it for each
+    tool the numbers of those that it may be shown with; None does without."""
     model: str | None = None
     """A model that writes them anew; None replays `replies`."""
     ks: tuple[int, ...] = (1, 3, 5)
@@ -137,31 +135,35 @@ def main(config: ToolsTableConfig) -> Rows:
     else:
         dev = read_usages(config.data / f"{config.dev}.jsonl.gz", tools.space)
     tests = {name: read_usages(config.data / f"{name}.jsonl.gz", tools.space) for name in config.tests}
-    taught_pairs, held_pairs = pairs(tools, config.replies, config.company, model=config.model)
+    taught_pairs, held_pairs = pairs(tools, train, config.replies, model=config.model)
     sets = {"dev": dev, **({"written pairs": held_pairs} if held_pairs else {}), **tests}
     embedder = LastSeen(load_embedder(config.embedder, cache=cache_folder()))
     embedder.embed([usage.query for part in (train, *sets.values()) for usage in part])  # together: into the cache
     config.out.mkdir(parents=True, exist_ok=True)
     (config.out / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
+    settings = f"{config.embedder} {config.composed} {config.rounds}"
+    texts = Texts.of(sets.values(), config.out, [*train, *taught_pairs], settings)
+
+    def kept(name: str, make: Callable[[], Retriever]) -> Retriever:
+        return Kept(tools.space, name, make, texts)
 
     # 1. Each stage alone.
     rows: Rows = {}
     stages: dict[str, Retriever] = {}
-    scored: dict[str, dict[str, np.ndarray]] = {}
 
     def measure(name: str, retriever: Retriever) -> None:
         note(f"measuring {name}")
-        found = scored[name] = {part: retriever.scores([u.query for u in usages]) for part, usages in sets.items()}
+        found = {part: retriever.scores([u.query for u in usages]) for part, usages in sets.items()}
         rows.setdefault(name, []).append(measures_of(found, sets, tools.names, config.ks))
 
     for name in ALONE:
-        stages[name] = Kept(make_stage(name, tools, train, embedder))
+        stages[name] = kept(name, partial(make_stage, name, tools, train, embedder))
         measure(name, stages[name])
 
     # 2. The linear layer again, over single and joined queries, and over written ones for two tools each.
     joined = [*train, *compose(train, share=1.0)[: int(config.composed * len(train))]] if config.composed else train
-    stages["mlc"] = Kept(LinearMLC.of(tools, joined, embedder))
     if config.composed:
+        stages["mlc"] = kept("mlc, joined queries too", lambda: LinearMLC.of(tools, joined, embedder))
         measure("mlc, joined queries too", stages["mlc"])
 
     # 3. Fusions of frozen stages; weights are chosen on dev, some of it joined or written where train was.
@@ -173,37 +175,31 @@ def main(config: ToolsTableConfig) -> Rows:
     measure("fusion, words and texts too", Fusion.of([*frozen.stages, *(stages[name] for name in OTHERS)], weighing))
     measure("fusion, frozen, by parts", Clauses.of(frozen, weighing))
     if taught_pairs:
-        linear = Kept(LinearMLC.of(tools, [*joined, *taught_pairs * COPIES], embedder))
-        measure("mlc, written pairs too", linear)
-        near = Kept(Nearest(tools, [*train, *taught_pairs], embedder))
-        frozen = Fusion.of([near, linear, *(stages[name] for name in BESIDE)], weighing)
+        name = "mlc, written pairs too"
+        linear = kept(name, lambda: LinearMLC.of(tools, [*joined, *taught_pairs * COPIES], embedder))
+        measure(name, linear)
+        name = "wording-mlc, pairs too"
+        wording = kept(name, lambda: WordingMLC.of(tools, [*train, *taught_pairs]))
+        measure(name, wording)
+        near = kept("nearest, pairs too", lambda: Nearest(tools, [*train, *taught_pairs], embedder))
+        frozen = Fusion.of([near, linear, wording, *(stages[name] for name in BESIDE)], weighing)
         measure("fusion, frozen, pairs", frozen)
         measure("fusion, pairs, by parts", Clauses.of(frozen, weighing))
 
-    (config.out / "table.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     # 4. With a fine-tuned encoder: alone, its nearest usages, and everything together.
     several: list[Retriever] = []
     for seed in config.seeds:
-        encoder = tuned_mlc(
-            config.embedder,
-            tools,
-            train,
-            config.out / f"tuned-{seed}",
-            rounds=config.rounds,
-            share=config.composed,
-            seed=seed,
-        )
-        head = Head(encoder, LastSeen(CachedEmbedder(encoder, cache_folder())))
-        scorer = Kept(Scored(tools.space, head, name="tuned"))
-        nearest = Kept(Nearest(tools, [*train, *taught_pairs], head.embedder))
-        measure("tuned encoder", scorer)
-        measure("tuned encoder, nearest", nearest)
-        fusion = Fusion.of([scorer, nearest, *frozen.stages], weighing)
+        encoder = Tuning(config.embedder, config.out / f"tuned-{seed}", config.rounds, config.composed, seed)
+        made = tuned_stages(encoder, tools, train, taught_pairs)
+        own = [kept(f"{name}, seed {seed}", make) for name, make in made.items()]
+        for stage, name in zip(own, ("tuned encoder", "tuned encoder, nearest", "tuned encoder, mlc"), strict=False):
+            measure(name, stage)
+        fusion = Fusion.of([*own, *frozen.stages], weighing)
         weights = zip((stage.name for stage in fusion.stages), fusion.weights, strict=True)
         note(f"seed {seed}: " + ", ".join(f"{name} {weight:.2f}" for name, weight in weights))
         measure("fusion, tuned encoder", fusion)
         measure("fusion, tuned, by parts", Clauses.of(fusion, weighing))
-        several += [scorer, nearest]
+        several += own
     if len(config.seeds) > 1:
         every = Fusion.of([*several, *frozen.stages], weighing)
         measure("fusion, all tuned encoders", every)

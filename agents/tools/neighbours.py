@@ -99,17 +99,22 @@ class Wording(Retriever):
             {"analyzer": "char_wb", "ngram_range": (2, 5), "min_df": 2 if len(texts) >= 100 else 1},
         )
         self._counters = [TfidfVectorizer(sublinear_tf=True, dtype=np.float32, **kind) for kind in kinds]
-        # Each kind has rows of length 1, so that together their product is twice a cosine.
-        self._vectors = hstack([counter.fit_transform(texts) for counter in self._counters], format="csr")
+        # Each kind has rows of length 1, so that together they have the length of the root of two.
+        found = hstack([counter.fit_transform(texts) for counter in self._counters], format="csr")
+        self.vectors: Any = found / np.float32(np.sqrt(2))
         self._needs = as_matrix(needs_of(tools, usages), len(tools))
 
     def scores(self, queries: Sequence[str]) -> Floats:
         """Logarithms of the shares [n, k], at least log(FLOOR)."""
+        return log_shares_of(self.similar(queries), self._needs, k=self.k, sharpness=self.sharpness)
+
+    def similar(self, queries: Sequence[str]) -> Floats:
+        """Cosines of queries and usages [n, usages]."""
         from scipy.sparse import hstack
 
         asked = hstack([counter.transform(queries) for counter in self._counters], format="csr")
-        near: Floats = (asked @ self._vectors.T).toarray() / np.float32(2)
-        return log_shares_of(near, self._needs, k=self.k, sharpness=self.sharpness)
+        found: Floats = (asked @ self.vectors.T).toarray() / np.float32(np.sqrt(2))
+        return found
 
 
 def needs_of(tools: ToolSet, usages: Sequence[Usage]) -> list[list[int]]:

@@ -17,6 +17,7 @@ from labelspace.agents.tools.retriever import Retriever, Scored
 from labelspace.agents.tools.tool2vec import Descriptions, Tool2Vec
 from labelspace.agents.tools.toolset import ToolSet
 from labelspace.agents.tools.usage import Usage
+from labelspace.agents.tools.wording_mlc import WordingMLC
 from labelspace.embed.base import Embedder
 from labelspace.errors import ConfigError
 
@@ -96,6 +97,9 @@ def _alone(stage: Retriever) -> tuple[dict[str, Any], dict[str, Any]]:
     if isinstance(stage, Wording):
         data = {"kind": "wording", "k": stage.k, "sharpness": stage.sharpness}
         return {**data, "usages": _as_rows(stage.usages)}, {}
+    if isinstance(stage, WordingMLC):
+        data, _ = _alone(stage.wording)
+        return {**data, "kind": "wording-mlc"}, {"dual": stage.dual}
     if isinstance(stage, LinearMLC):
         return {"kind": "mlc"}, {"weights": stage.weights, "bias": stage.bias}
     if isinstance(stage, Scored):
@@ -147,8 +151,9 @@ def _put_together(data: Mapping[str, Any], arrays: Mapping[str, Any], place: Pla
         else:
             near = {"k": data["k"], "sharpness": data["sharpness"]}
             made = Neighbours(tools, usages, embedder, vectors=arrays["vectors"], **near)
-    elif kind == "wording":
-        made = Wording(tools, _of_rows(data["usages"]), k=data["k"], sharpness=data["sharpness"])
+    elif kind in ("wording", "wording-mlc"):
+        wording = Wording(tools, _of_rows(data["usages"]), k=data["k"], sharpness=data["sharpness"])
+        made = WordingMLC(wording, arrays["dual"]) if kind == "wording-mlc" else wording
     elif kind == "mlc":
         made = LinearMLC(tools, embedder, arrays["weights"], arrays["bias"])
     elif kind == "scored" and place.load is not None:

@@ -66,6 +66,7 @@ class UsageWriter:
         shown: int = 8,
         counts: Sequence[int] = (1, 1, 2),
         together: int = 1,
+        checked: bool = True,
         temperature: float = 0.9,
         language: str = "English",
         prompts: str | Path | None = None,
@@ -86,6 +87,7 @@ class UsageWriter:
             counts: How many tools a request needs; drawn from these.
             together: Requests that are written, polished and judged in one call: many are cheaper, and each is
                 thought about less.
+            checked: Have what is written polished and judged, at two more calls.
             temperature: Of the writing; polishing and judging are done at 0.
             language: To write in.
             prompts: Folder of templates that replace ours by name.
@@ -97,7 +99,7 @@ class UsageWriter:
         """
         self.tools, self.model, self.tally = tools, model, Tally()
         self._shown, self._counts = min(shown, len(tools)), tuple(min(count, len(tools)) for count in counts)
-        self._seed, self._batch, self._patience = seed, batch, patience
+        self._seed, self._batch, self._patience, self._checked = seed, batch, patience, checked
         self._engine = {**(engine or {}), "journal": journal}
         settings: dict[str, Any] = {"temperature": temperature, "language": language, "seed": seed, "prompts": prompts}
         self._author = Author(tools, **settings) if together == 1 else AuthorOfMany(tools, together, **settings)
@@ -169,43 +171,61 @@ class UsageWriter:
             else:
                 self.tally.written += len(outcome.value)
                 drafts.append(Sheet(outcome.item, tuple(outcome.value)))
-        polished: list[Sheet] = []
+        if self._checked:
+            drafts = await self._polish(engine, drafts)
+        drafts = [Sheet(sheet.idea, usages) for sheet in drafts if (usages := self._discreet(sheet))]
+        if self._checked:
+            drafts = await self._judge(engine, drafts)
+        for usage in (usage for sheet in drafts for usage in sheet.usages):
+            if self._is_copy(usage):
+                self.tally.drop("a copy")
+            else:
+                self.tally.accepted += 1
+                yield usage
+
+    async def _polish(self, engine: Engine, drafts: Sequence[Sheet]) -> list[Sheet]:
+        """The same in a person's words."""
+        polished, author = list[Sheet](), self._author
         async for edit in engine.map(
             drafts, author.ask_polish, author.read_polish, purpose="polish usage", version=author.polish.hash
         ):
-            idea, kept = edit.item.idea, []
-            texts = edit.value or [usage.query for usage in edit.item.usages]
-            for text, usage in zip(texts, edit.item.usages, strict=True):
-                if reason := self._flaw(text, idea):
-                    self.tally.drop(reason)
-                else:
-                    kept.append(Usage(text, usage.tools))
-            if kept:
-                polished.append(Sheet(idea, tuple(kept)))
+            usages = edit.item.usages
+            texts = edit.value or [usage.query for usage in usages]
+            rewritten = tuple(Usage(text, usage.tools) for text, usage in zip(texts, usages, strict=True))
+            polished.append(Sheet(edit.item.idea, rewritten))
+        return polished
+
+    async def _judge(self, engine: Engine, drafts: Sequence[Sheet]) -> list[Sheet]:
+        """Those for which a judge, who does not know the answer, names the same tools."""
+        upheld, author = list[Sheet](), self._author
         async for judged in engine.map(
-            polished, author.ask_judge, author.read_judge, purpose="judge usage", version=author.judge.hash
+            drafts, author.ask_judge, author.read_judge, purpose="judge usage", version=author.judge.hash
         ):
-            verdicts: Sequence[Verdict | None] = judged.value or [None] * len(judged.item.usages)
-            for usage, verdict in zip(judged.item.usages, verdicts, strict=True):
-                if verdict != (frozenset(usage.tools), True):
-                    self.tally.drop("judged otherwise")
-                elif self._is_copy(usage):
-                    self.tally.drop("a copy")
-                else:
-                    self.tally.accepted += 1
-                    yield usage
+            usages = judged.item.usages
+            verdicts: Sequence[Verdict | None] = judged.value or [None] * len(usages)
+            kept = [u for u, verdict in zip(usages, verdicts, strict=True) if verdict == (frozenset(u.tools), True)]
+            upheld.append(Sheet(judged.item.idea, tuple(kept)))
+            for _ in range(len(usages) - len(kept)):
+                self.tally.drop("judged otherwise")
+        return upheld
 
     # -- dropping ----------------------------------------------------------------------------
 
-    def _flaw(self, query: str, idea: Idea) -> str | None:
-        """Why a request can't be used, if it can't: it says the name of a tool that the model saw."""
-        return "leaks a name" if any(leaks(query, self.tools.names[i]) for i in idea.shown) else None
+    def _discreet(self, sheet: Sheet) -> tuple[Usage, ...]:
+        """Requests that do not say the name of a tool that the model saw."""
+        shown = [self.tools.names[i] for i in sheet.idea.shown]
+        kept = [usage for usage in sheet.usages if not any(leaks(usage.query, name) for name in shown)]
+        for _ in range(len(sheet.usages) - len(kept)):
+            self.tally.drop("leaks a name")
+        return tuple(kept)
 
     def _is_copy(self, usage: Usage) -> bool:
         """Whether most of its words are those of an earlier request; if not, it is remembered."""
         said = frozenset(words(usage.query))
-        if any(len(said & other) >= ALIKE * max(len(said | other), 1) for other in self._seen):
-            return True
+        for other in self._seen:
+            common = len(said & other)
+            if common >= ALIKE * max(len(said) + len(other) - common, 1):
+                return True
         self._seen.append(said)
         return False
 

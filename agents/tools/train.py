@@ -13,6 +13,7 @@ from labelspace.agents.tools.retriever import LastSeen, Retriever, Scored, Score
 from labelspace.agents.tools.tool2vec import Descriptions, Tool2Vec
 from labelspace.agents.tools.toolset import ToolSet
 from labelspace.agents.tools.usage import Usage
+from labelspace.agents.tools.wording_mlc import WordingMLC
 from labelspace.embed.base import Embedder
 from labelspace.errors import ConfigError, DataError
 
@@ -25,6 +26,7 @@ Stage = Literal[
     "neighbours",
     "nearest",
     "wording",
+    "wording-mlc",
     "mlc",
     "mlc-bce",
 ]
@@ -80,6 +82,8 @@ def make_stage(
         made = Nearest(tools, usages, embedder)
     elif name == "wording":
         made = Wording(tools, usages)
+    elif name == "wording-mlc":
+        made = WordingMLC.of(tools, usages)
     else:
         made = LinearMLC.of(tools, usages, embedder, loss="bce" if name == "mlc-bce" else "softmax")
     made.name = name

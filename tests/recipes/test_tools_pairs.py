@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from labelspace.agents.tools import Tool, ToolSet, read_usages
+from labelspace.agents.tools import Tool, ToolSet, Usage, read_usages
 from labelspace.agents.tools.synthesis import leaks
-from labelspace.recipes._tools_pairs import pairs
+from labelspace.recipes._tools_pairs import pairs, with_words
 
 CASSETTES = Path(__file__).resolve().parents[1] / "cassettes"
 
@@ -16,9 +16,10 @@ CASSETTES = Path(__file__).resolve().parents[1] / "cassettes"
 @pytest.mark.data
 def test_pairs_are_written_again_from_recorded_replies(data_dir: Path) -> None:
     tools = ToolSet.load(data_dir / "metatool" / "tools.jsonl.gz")
-    taught, held = pairs(tools, CASSETTES / "tools_metatool.jsonl", CASSETTES / "tools_metatool.company.json")
-    assert len(taught) > 150
-    assert len(held) > 150
+    train = read_usages(data_dir / "metatool" / "train.jsonl.gz")
+    taught, held = pairs(tools, train, CASSETTES / "tools_metatool.jsonl")
+    assert len(taught) == 2704
+    assert len(held) == 418
     assert {len(usage.tools) for usage in (*taught, *held)} == {2}
     assert not {frozenset(usage.tools) for usage in taught} & {frozenset(usage.tools) for usage in held}
     assert not any(leaks(usage.query, name) for usage in (*taught, *held) for name in usage.tools)
@@ -27,4 +28,13 @@ def test_pairs_are_written_again_from_recorded_replies(data_dir: Path) -> None:
 
 
 def test_without_replies_there_are_none() -> None:
-    assert pairs(ToolSet([Tool("a", "b")]), None, Path("nowhere")) == ([], [])
+    assert pairs(ToolSet([Tool("a", "b")]), [], None) == ([], [])
+
+
+def test_tools_are_shown_with_the_words_that_set_their_usage_apart() -> None:
+    tools = ToolSet([Tool("weather", "Forecast."), Tool("mail", "Send mail.")])
+    usages = [Usage("will it rain in Rome", ("weather",)), Usage("rain or sun", ("weather",)),
+              Usage("write to Ann in Rome", ("mail",))]  # fmt: skip
+    shown = with_words(tools, usages)
+    assert shown["weather"].description == "Forecast. (People say: rain, it, or, sun, will, in)"
+    assert shown["mail"].description == "Send mail. (People say: ann, to, write, in, rome)"

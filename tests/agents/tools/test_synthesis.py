@@ -129,6 +129,16 @@ def test_several_are_written_polished_and_judged_in_one_call() -> None:
     assert len(usages) == writer.tally.accepted > 1
 
 
+def test_requests_may_be_left_as_they_were_written() -> None:
+    reply = (
+        '{"requests": [{"tools": [1, 2], "instruction": "two things"}, {"tools": [3, 4], "instruction": "and more"}]}'
+    )
+    model = ScriptedLLM(lambda _: reply)
+    writer = UsageWriter(TOOLS, model, shown=4, counts=(2,), together=2, batch=12, patience=1, checked=False)
+    assert [usage.query for usage in writer.write(each=1)][:2] == ["two things", "and more"]
+    assert {request.messages[0]["content"][:9] for request in model.requests} == {"You write"}
+
+
 @pytest.mark.parametrize(
     "reply",
     ['{"requests": []}', '{"requests": [{"tools": [1]}]}', '{"requests": [{"tools": [1], "instruction": "x y"}]}'],
