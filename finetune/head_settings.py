@@ -118,6 +118,8 @@ class LsTokenSettings(_Shared):
     """Before the head."""
     decoding: Literal["constrained", "repair", "none"] = "constrained"
     """How logits become tags."""
+    remember: bool = False
+    """With tuning frozen: run each sentence through the stack once, without its dropout."""
     training: TrainSettings = TrainSettings(learning_rate=1e-4)
     """Settings of the loop."""
 

@@ -48,6 +48,7 @@ class LabelSupervisedTagger(FineTuned):
         lora: LoraSettings | None = None,
         dropout: float = 0.1,
         decoding: Decoding = "constrained",
+        remember: bool = False,
         loss: Loss | None = None,
         max_length: int = 256,
         dtype: Dtype = "float32",
@@ -65,6 +66,8 @@ class LabelSupervisedTagger(FineTuned):
             lora: Settings of the adapters.
             dropout: Before the head.
             decoding: How logits become tags.
+            remember: With tuning frozen: run each sentence through the stack once, not once an epoch, and so without
+                the stack's own dropout, which makes a head somewhat more robust.
             loss: Another loss than cross-entropy, over words.
             max_length: Tokens read of a sentence; words beyond get O.
             dtype: Of the weights in memory.
@@ -84,7 +87,7 @@ class LabelSupervisedTagger(FineTuned):
             legacy_padding=legacy_padding,
             training=training or TrainSettings(learning_rate=1e-4),
         )
-        self.dropout, self.decoding, self.loss = dropout, decoding, loss
+        self.dropout, self.decoding, self.remember, self.loss = dropout, decoding, remember, loss
         self.lost_words_ = 0
         """Words of the last prediction that had no token."""
 
@@ -101,6 +104,7 @@ class LabelSupervisedTagger(FineTuned):
             "lora": self.lora.model_dump(mode="json"),
             "dropout": self.dropout,
             "decoding": self.decoding,
+            "remember": self.remember,
             "max_length": self.max_length,
             "dtype": self.dtype,
             "quantization": self.quantization,
@@ -145,7 +149,7 @@ class LabelSupervisedTagger(FineTuned):
         examples = [example for example in examples if example.words]
         if not examples:
             raise DataError("there is nothing to learn: no sentence has a word")
-        with remembering(self._trained()) if self.tuning == "frozen" else nullcontext():
+        with remembering(self._trained()) if self.remember and self.tuning == "frozen" else nullcontext():
             self._train(
                 examples,
                 self.loss or functional.cross_entropy,

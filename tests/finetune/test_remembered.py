@@ -43,7 +43,7 @@ def test_it_gives_what_the_stack_gives(base: str, most_bytes: int, runs: list[in
 
 def test_a_frozen_tagger_learns_and_has_its_stack_back(base: str) -> None:
     training = TrainSettings(epochs=10, batch_size=4, learning_rate=1e-2, device="cpu")
-    tagger = LabelSupervisedTagger(base, tuning="frozen", training=training)
+    tagger = LabelSupervisedTagger(base, tuning="frozen", remember=True, training=training)
     tagger.fit(tiny.SENTENCES, tiny.TAGS, dev=(tiny.SENTENCES[:6], tiny.TAGS[:6]))
     assert tagger.model is not None and isinstance(tagger.model.backbone, Backbone)
     assert tagger.history_ is not None
