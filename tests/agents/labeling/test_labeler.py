@@ -353,6 +353,8 @@ def test_without_a_model_similarity_decides() -> None:
     made = list(labeler.predict(["wants the money back", "", "my parcel has not come"]))
     assert [one.label for one in made] == ["Refund", None, "Late parcel"]
     assert made[1].reason == EMPTY_TEXT
+    with pytest.raises(ConfigError, match="without a model nothing is asked"):
+        labeler.estimate(["wants the money back"])
 
     async def read() -> list[str | None]:
         return [one.label async for one in labeler.stream(["wants the money back"])]
