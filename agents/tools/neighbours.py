@@ -100,8 +100,8 @@ class Wording(Retriever):
         )
         self._counters = [TfidfVectorizer(sublinear_tf=True, dtype=np.float32, **kind) for kind in kinds]
         # Each kind has rows of length 1, so that together they have the length of the root of two.
-        found = hstack([counter.fit_transform(texts) for counter in self._counters], format="csr")
-        self.vectors: Any = found / np.float32(np.sqrt(2))
+        counted = hstack([counter.fit_transform(texts) for counter in self._counters], format="csr")
+        self.vectors: Any = counted / np.float32(np.sqrt(2))
         self._needs = as_matrix(needs_of(tools, usages), len(tools))
 
     def scores(self, queries: Sequence[str]) -> Floats:
@@ -110,11 +110,15 @@ class Wording(Retriever):
 
     def similar(self, queries: Sequence[str]) -> Floats:
         """Cosines of queries and usages [n, usages]."""
+        found: Floats = (self.counted(queries) @ self.vectors.T).toarray()
+        return found
+
+    def counted(self, queries: Sequence[str]) -> Any:
+        """TF-IDF of queries [n, words], sparse, rows of length 1."""
         from scipy.sparse import hstack
 
         asked = hstack([counter.transform(queries) for counter in self._counters], format="csr")
-        found: Floats = (asked @ self.vectors.T).toarray() / np.float32(np.sqrt(2))
-        return found
+        return asked / np.float32(np.sqrt(2))
 
 
 def needs_of(tools: ToolSet, usages: Sequence[Usage]) -> list[list[int]]:

@@ -8,6 +8,7 @@ conjugate gradients find it for all tools at once, so there is no randomness and
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,13 @@ class WordingMLC(Retriever):
 
     def scores(self, queries: Sequence[str]) -> Floats:
         """What the layer says [n, k]."""
-        found: Floats = self.wording.similar(queries) @ self.dual
+        found: Floats = self.wording.counted(queries) @ self.weights
+        return found
+
+    @cached_property
+    def weights(self) -> Floats:
+        """What each word or piece of one says of each tool [words, k]: many more numbers than `dual`."""
+        found: Floats = self.wording.vectors.T @ self.dual
         return found
 
 

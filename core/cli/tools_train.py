@@ -34,7 +34,7 @@ Example:
     multiple=True,
     metavar="NAME",
     help="A stage, may be repeated; the best if not given. One of: bm25, bm25-usage, descriptions, tool2vec, "
-    "tool2vec-dot, neighbours, nearest, wording, mlc, mlc-bce.",
+    "tool2vec-dot, neighbours, nearest, wording, wording-mlc, mlc, mlc-bce.",
 )
 @click.option(
     "--index",
