@@ -14,11 +14,13 @@ import numpy as np
 from labelspace.embed.base import Vectors, spread, unit_rows
 from labelspace.embed.cache import cache_folder
 from labelspace.embed.sentences import HUB_NAME, SentenceEmbedder, folder_version
-from labelspace.embed.trace import GRAPH, SETTINGS, TOKENIZER, traced
+from labelspace.embed.trace import GRAPH, POOL, SETTINGS, TOKENIZER, traced
 from labelspace.errors import ConfigError, MissingExtra
 
 _ALIKE = 1.1
 """Length of the longest text of a batch, as a multiple of the shortest."""
+_PACKED = 128
+"""Tokens of a packed run, unless one text has more: what one token sees grows with them."""
 
 
 class OnnxEmbedder:
@@ -81,7 +83,10 @@ class OnnxEmbedder:
         session, tokenizer = self._loaded
         where = [position for position, text in enumerate(texts) if text.strip()]
         rows = [encoded.ids for encoded in tokenizer.encode_batch([texts[position] for position in where] or ["."])]
-        found = run_graph(session, rows, batch_size=self.batch_size)
+        if any(one.name == POOL for one in session.get_inputs()):
+            found = run_packed(session, rows)
+        else:
+            found = run_graph(session, rows, batch_size=self.batch_size)
         return spread(unit_rows(found)[: len(where)], where, len(texts))
 
 
@@ -126,6 +131,37 @@ def run_graph(session: Any, rows: Sequence[Sequence[int]], *, batch_size: int) -
             found = np.zeros((len(rows), vectors.shape[1]), np.float32)
         found[part] = vectors
     made: Vectors = found
+    return made
+
+
+def run_packed(session: Any, rows: Sequence[Sequence[int]]) -> Vectors:
+    """What a packed graph gives for token ids [n, d], in order.
+
+    A run reads all weights from memory, which for a few short texts takes as long as computing with them: a query and
+    its parts in one run take half the time that they take in three.
+
+    Args:
+        session: Of a graph with `input_ids`, `position_ids` [1, length] and `pool` [n, length], the share of each token
+            in the mean of its text: tokens see those of the same text.
+        rows: Token ids of each text; at least one row.
+    """
+    parts: list[list[Sequence[int]]] = []
+    for row in rows:
+        if parts and sum(map(len, parts[-1])) + len(row) <= _PACKED:
+            parts[-1].append(row)
+        else:
+            parts.append([row])
+    found = []
+    for part in parts:
+        pool = np.zeros((len(part), sum(map(len, part))), np.float32)
+        start = 0
+        for line, row in enumerate(part):
+            pool[line, start : start + len(row)] = 1 / len(row)
+            start += len(row)
+        ids = np.concatenate([np.asarray(row, np.int64) for row in part])[None]
+        positions = np.concatenate([np.arange(len(row)) for row in part])[None]
+        found.append(session.run(None, {"input_ids": ids, "position_ids": positions, POOL: pool})[0])
+    made: Vectors = np.concatenate(found)
     return made
 
 
