@@ -101,7 +101,7 @@ class Kept(Retriever):
 def measures_of(
     found: Mapping[str, np.ndarray], sets: Mapping[str, Sequence[Usage]], names: Sequence[str], ks: Sequence[int]
 ) -> dict[str, float]:
-    """All measures of scores [n, k] for each set of usages."""
+    """All measures of scores [n, k] for each set of usages; under `... error` the standard error over the queries."""
     measured = {}
     for part, usages in sets.items():
         ranked = [[names[i] for i in row] for row in top_columns(found[part], max(ks))]
@@ -109,11 +109,15 @@ def measures_of(
             for k in ks:
                 values = [function(row, usage.tools, k) for row, usage in zip(ranked, usages, strict=True)]
                 measured[f"{part} {name}@{k}"] = float(np.mean(values))
+                measured[f"{part} {name}@{k} error"] = float(np.std(values) / np.sqrt(len(values)))
     return measured
 
 
 def table(rows: Rows, sets: Mapping[str, Sequence[Usage]], ks: Sequence[int]) -> str:
-    """One line a retriever: recall at each k, NDCG and completeness at the last; with spread over seeds."""
+    """One line a retriever: recall at each k, NDCG and completeness at the last; with spread over seeds.
+
+    Under each part half the width of the last row's 95% interval, from how much the queries differ.
+    """
     columns = [f"recall@{k}" for k in ks] + [f"ndcg@{ks[-1]}", f"complete@{ks[-1]}"]
     lines = []
     for part, usages in sets.items():
@@ -126,5 +130,7 @@ def table(rows: Rows, sets: Mapping[str, Sequence[Usage]], ks: Sequence[int]) ->
                 spread = f" ±{np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
                 line += f"{np.mean(values):.3f}{spread}".rjust(16)
             lines.append(line)
-        lines.append("")
+        last = list(rows.values())[-1][0]
+        errors = (f"±{1.96 * last[f'{part} {column} error']:.3f}".rjust(16) for column in columns)
+        lines += [f"{'  95% by query, last row':26}" + "".join(errors), ""]
     return "\n".join(lines).rstrip()

@@ -24,8 +24,12 @@ STEPS = 24
 """Of conjugate gradients; more change next to nothing."""
 
 
+FLOOR = 0.02
+"""Added to what the layer says, about 0 to 1, before the logarithm: below it there is nothing to tell apart."""
+
+
 class WordingMLC(Retriever):
-    """The share of each tool that a linear layer over TF-IDF of words and letters predicts; about 0 to 1."""
+    """Log of what a linear layer over TF-IDF of words and letters says of each tool."""
 
     name = "wording-mlc"
 
@@ -49,8 +53,8 @@ class WordingMLC(Retriever):
         return cls(wording, fit_ridge(wording.vectors, wanted, penalty=penalty, steps=steps))
 
     def scores(self, queries: Sequence[str]) -> Floats:
-        """What the layer says [n, k]."""
-        found: Floats = self.wording.counted(queries) @ self.weights
+        """Logarithms of what the layer says [n, k], at least log(FLOOR)."""
+        found: Floats = np.log(np.maximum(self.wording.counted(queries) @ self.weights, 0) + np.float32(FLOOR))
         return found
 
     @cached_property
