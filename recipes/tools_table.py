@@ -38,14 +38,11 @@ requests too:
     fusion, tuned, by parts     0.887 ±0.002 0.971 ±0.001 0.388 ±0.003 0.871 ±0.003        -  -
     fusion, all tuned encoders  0.888        0.974        0.376        0.816               -  -
     fusion, all, by parts       0.889        0.972        0.389        0.873               -  -
-    mlc, refined (taught=600)   0.183 ±0.009 0.567 ±0.020 0.175 ±0.028 0.605 ±0.018        -  -
-    mlc, refined, weighed       0.827 ±0.001 0.955 ±0.001 0.360 ±0.001 0.795 ±0.006        -  -
 
 The written requests foretell the real ones (fusion of frozen stages: .336/.717, by parts .354/.778; tuned, by parts
 .401/.828 of written ones), where pairs of queries joined by us did not (.466/.947). MetaTool's tests were looked at
 twice: first without what is by parts or of written pairs, then with it; nothing was changed after the second look.
-ToolRefiner with 600 usages (half a minute of training on one core, over the candidates of "mlc, joined queries too")
-has not learnt to rank: weighed by dev it leaves the first stage's order nearly as it is.
+What `taught` adds printed, `_tools_taught.py` says.
 ToolBank's queries need 2 to 6 tools each; words of names and descriptions find them better than meaning does, which
 the row "words and texts too" makes use of; it was added after a first look, for what dev showed (bm25 .552, fusion
 .506).
