@@ -1,18 +1,25 @@
 """Label-supervised LoRA on texts, beside a linear head on the same encoder left frozen: three seeds, test once.
 
     labelspace run ls_texts                                   # needs the data sets in ../shared/data
-    labelspace run ls_texts data=FOLDER base=FOLDER_OF_AN_ENCODER sets=[banking77] seeds=[0]
+    labelspace run ls_texts data=FOLDER base=FOLDER_OF_AN_ENCODER sets=[banking77] seeds=[0] state=FOLDER
 
-banking77 (10,003 training texts, 77 intents) and clinc150 (15,000, 150 intents, in-scope): accuracy.
-goemotions (43,410, 28 labels, several a text): macro F1. Where a set has dev texts, the best epoch is taken by
-them; banking77 has none and trains on all its texts for a number of epochs that, as the rates of
-all three, was chosen on a tenth of its training texts. `dev=true` shows that choice.
+banking77 (10,003 training texts, 77 intents) and clinc150 (15,000, 150 intents, in-scope): accuracy; `balanced` is
+that of chances divided by the labels' shares of the training texts, for test texts of which each label has as many.
+goemotions (43,410, 28 labels, several a text): macro F1, thresholds by F1 on dev for both heads. No epoch is chosen:
+the weights are the mean of those of the last quarter of the steps. `linear` is logistic regression on embeddings.
 
-Measured so far, all-MiniLM-L6-v2 (rounded to float16) on an H100, 417 texts/s beside 13 other runs:
-    banking77   lora   dev 94.62 (a tenth of train, seed 0, epoch 16 of 20); test 93.51 (seed 0, CPU, float32),
-                       less than `linear_heads` has with words beside the frozen encoder (93.70)
-    clinc150    lora   dev 97.07, 97.13, 96.80 (after 9 to 10 of 12 epochs); test not measured yet
-    goemotions  lora   dev macro F1 50.9 (seed 0, 5 epochs in steps of 64); test not measured yet
+Measured, all-MiniLM-L6-v2 (rounded to float16), one thread of an AMD EPYC in bfloat16, test:
+    banking77   lora    accuracy 94.45, 94.03 (seeds 0 and 1; balanced 94.35, 94.09)
+    clinc150    lora    accuracy 96.98, 96.78, 96.84: mean 96.87, 95% interval over seeds 96.61 to 97.12
+    goemotions  lora    macro F1 47.4 (seed 0, one epoch)
+    banking77   linear  accuracy 92.99, clinc150 95.31 (`linear_heads` without words)
+The interval is that of Student over seeds; one of the 3,080 texts of banking77 is drawn with an error of 0.41 points,
+one of the 4,500 of clinc150 with 0.26.
+
+Settings were chosen on banking77 alone, on a quarter of its training texts (`dev=true epochs.banking77=7`, seed 0,
+`training.average=0`): about 92.9 at a rate of 1e-3 and 92.7 at 2e-3; those texts have 91.8 by logistic regression.
+Before, seed 0 of banking77 was scored on test once with other settings (rank 32, dropout in the stack, no smoothing,
+the last of 16 epochs in steps of 32): 93.51.
 """
 
 from __future__ import annotations
@@ -81,11 +88,11 @@ def main(config: LsTextsConfig) -> list[dict[str, Any]]:
             runs = [run(name, method, seed, config) for seed in (config.seeds if method == "lora" else (0,))]
             for key in (key for key in ("accuracy", "balanced", "macro_f1") if key in runs[0]):
                 scores = [figures[key] for figures in runs]
-                low, high = np.mean(scores) + np.array([-1, 1]) * _half_width(scores)
-                click.echo(
-                    f"{name} {method}: {key} mean {np.mean(scores):.4f} of {len(runs)}, {min(scores):.4f} to"
-                    f" {max(scores):.4f}, 95% interval over seeds {low:.4f} to {high:.4f}"
-                )
+                about = ""
+                if len(runs) > 1:
+                    low, high = np.mean(scores) + np.array([-1, 1]) * _half_width(scores)
+                    about = f", {min(scores):.4f} to {max(scores):.4f}, 95% interval over seeds {low:.4f} to {high:.4f}"
+                click.echo(f"{name} {method}: {key} mean {np.mean(scores):.4f} of {len(runs)}{about}")
             found += runs
     return found
 
@@ -165,11 +172,10 @@ def best_thresholds(chances: Any, gold: list[list[str]], classes: list[str]) -> 
 
 
 def _half_width(scores: list[float]) -> float:
-    """Half of the 95% interval of a mean, by Student's t; 0 for a single score."""
+    """Half of the 95% interval of a mean, by Student's t."""
     from scipy.stats import t
 
-    count = len(scores)
-    return float(t.ppf(0.975, count - 1) * np.std(scores, ddof=1) / count**0.5) if count > 1 else 0.0
+    return float(t.ppf(0.975, len(scores) - 1) * np.std(scores, ddof=1) / len(scores) ** 0.5)
 
 
 def splits(name: str, config: LsTextsConfig) -> tuple[list[Record], list[Record], list[Record]]:
