@@ -56,7 +56,8 @@ def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def is_main() -> bool:
     """Whether this process is the one of several that writes files."""
-    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+    several = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return not several or torch.distributed.get_rank() == 0
 
 
 def reshard(model: nn.Module) -> None:
