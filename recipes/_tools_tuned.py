@@ -34,7 +34,7 @@ class Tuning(NamedTuple):
 
 
 def tuned_stages(
-    tuning: Tuning, tools: ToolSet, train: Sequence[Usage], written: Sequence[Usage]
+    tuning: Tuning, tools: ToolSet, train: Sequence[Usage], written: list[Usage]
 ) -> dict[str, Callable[[], Retriever]]:
     """By name how stages are made: the head, its nearest usages, and a linear layer that sees written requests too.
 
