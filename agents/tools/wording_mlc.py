@@ -21,7 +21,7 @@ from labelspace.agents.tools.usage import Usage
 PENALTY = 0.5
 """Added to the similarity of each usage with itself, which is 1. No other was tried."""
 STEPS = 24
-"""Of conjugate gradients: on 15,556 usages what was left then is a five-hundredth of what half as many leave."""
+"""Of conjugate gradients: on 15,556 usages the squares left over are a hundredth of what half as many leave."""
 FLOOR = 0.02
 """Added to what the layer says, about 0 to 1, before the logarithm: below it there is nothing to tell apart."""
 
