@@ -114,14 +114,14 @@ def main(config: ToolsSpeedConfig) -> dict[str, float]:
             whole(0)
             times["with the encoder"] = median_ms(whole, range(len(texts)), config.rounds)
             times["the same, two parts"] = median_ms(by_parts, range(len(texts)), config.rounds)
-    for name, found in times.items():
+    for name, taken in times.items():
         click.echo(
-            f"{name:22} median {found.median:6.2f} ms, 90 % within {found.most:6.2f} ms; "
-            f"of the processor {found.own:6.2f} and {found.own_most:6.2f} ms"
+            f"{name:22} median {taken.median:6.2f} ms, 90 % within {taken.most:6.2f} ms; "
+            f"of the processor {taken.own:6.2f} and {taken.own_most:6.2f} ms"
         )
     busy = f"; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors" if hasattr(os, "getloadavg") else ""
     click.echo(f"{config.tools:,} tools{busy}")
-    return {name: found.median for name, found in times.items()}
+    return {name: taken.median for name, taken in times.items()}
 
 
 def draw(config: ToolsSpeedConfig) -> tuple[Vectors, Vectors]:
