@@ -4,8 +4,8 @@
         taught=null    # on the same line
 
 all-MiniLM-L6-v2, seed 0, 16 candidates, three rounds; a minute or two of one core. ToolBank NumPy (`taught=null`):
-802 usages, 197 held out (dev), 999 test queries, 513 tools. MetaTool (`data=metatool tests=[test_multi] taught=1000`):
-2,054 dev and 497 test_multi queries, 199 tools:
+802 usages, 197 held out (dev), 999 test queries, 513 tools. MetaTool (`data=metatool taught=1000`): 2,054 dev, 4,109
+test and 497 test_multi queries, 199 tools:
 
                           toolbank  dev: R@1    R@5  NDCG@5   test: R@1    R@5  NDCG@5
     mlc (first stage)              0.205  0.426   0.427       0.194  0.437   0.436
@@ -16,6 +16,11 @@ all-MiniLM-L6-v2, seed 0, 16 candidates, three rounds; a minute or two of one co
     mlc, joined (first stage)      0.824  0.964   0.904             0.354  0.775   0.712
     mlc, refined                   0.791  0.946   0.879             0.397  0.830   0.775
     mlc, refined, weighed          0.831  0.959   0.905             0.382  0.823   0.760
+
+                         metatool  test: R@1    R@5  NDCG@5
+    mlc, joined (first stage)      0.827  0.957   0.902
+    mlc, refined                   0.785  0.941   0.873
+    mlc, refined, weighed          0.829  0.958   0.903
 
 On ToolBank's test the weighed refiner betters its first stage by .023 in recall@1 (95 % interval .013 to .034), .033 in
 recall@5 (.021 to .044) and .040 in NDCG@5 (.030 to .051). Rates, rounds and layers were set on 300 queries of
