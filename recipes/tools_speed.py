@@ -8,9 +8,9 @@ data sets (45 % of the variance on 32 of 384 axes, 78 % on 128), in tight and lo
 more or less noise added, so that the fifth best scores about what it does for real queries there (.44 to .87, median
 .72). One thread; medians over queries of the fastest of some rounds.
 
-One core of two, load 1.9: exact search 0.96 ms (90 % of the queries within 2.02), all products 12.4 ms; with the encoder
-by `onnx:` 6.4 ms (7.3), and a query of two parts, which is embedded as a whole and part by part and searched for three
-times, 17.1 ms (19.3). With the encoder in torch, measured before: 14.5 and 31 ms.
+One core of two, load 1.9: exact search 0.96 ms (90 % of the queries within 2.02), all products 12.4 ms; with the
+encoder by `onnx:` 6.4 ms (7.3), and a query of two parts, which is embedded as a whole and part by part and searched
+for three times, 17.1 ms (19.3). With the encoder in torch, measured before: 14.5 and 31 ms.
 """
 
 from __future__ import annotations
