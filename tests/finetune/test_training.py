@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -181,16 +180,26 @@ def test_a_damaged_state_says_so(tmp_path: Path) -> None:
         train(make_model(), make_examples(), loss=cross_entropy, settings=QUICK, folder=tmp_path)
 
 
-def long_run(folder: Path) -> None:
-    """Three epochs with dropout and dev, the state kept after each step; leaves its last weights."""
+def long_run(folder: Path, dies_at: int = -1) -> None:
+    """Three epochs with dropout and dev, the state kept after each step; leaves its last weights, unless it is killed.
+
+    `dies_at` counts steps over all epochs; the process kills itself in the middle of that one.
+    """
     torch.set_num_threads(1)
     model, examples = make_model("full"), make_examples(240)  # without peft, which takes seconds to import
     torch.manual_seed(5)
     settings = QUICK.model_copy(update={"epochs": 3, "checkpoint_seconds": 0.0, "average": 0.6})
+    steps = itertools.count(1)
+
+    def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if next(steps) == dies_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return cross_entropy(logits, targets)
+
     train(
         model,
         examples,
-        loss=cross_entropy,
+        loss=loss,
         settings=settings,
         evaluate=lambda: accuracy(model, examples[:30]),
         folder=folder,
@@ -203,33 +212,23 @@ import importlib.util, pathlib, sys
 spec = importlib.util.spec_from_file_location("this", {file!r})
 this = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(this)
-this.long_run(pathlib.Path(sys.argv[1]))
+this.long_run(pathlib.Path(sys.argv[1]), int(sys.argv[2]))
 """
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path: Path) -> None:
-    def start() -> subprocess.Popen[bytes]:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen([sys.executable, "-c", RUN.format(file=__file__), tmp_path / "broken"], env=environment)
+    def run(dies_at: int) -> int:
+        command = [sys.executable, "-c", RUN.format(file=__file__), tmp_path / "broken", str(dies_at)]
+        return subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False).returncode
 
-    broken = start()
     long_run(tmp_path / "whole")
-    state = tmp_path / "broken" / STATE
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and broken.poll() is None:  # until it is in the middle of the second epoch
-        if state.exists():
-            shutil.copy(state, tmp_path / "seen")  # it is replaced while we read
-            if (at := read_tensors(tmp_path / "seen")[1])["epoch"] == 1 and at["done"] >= 3:
-                break
-        time.sleep(0.002)
-    broken.send_signal(signal.SIGKILL)
-    assert broken.wait() == -signal.SIGKILL
-    stopped_at = read_tensors(state)[1]
-    assert stopped_at["epoch"] == 1 and 3 <= stopped_at["done"] < 30
-    assert start().wait() == 0
+    assert run(dies_at=47) == -signal.SIGKILL
+    stopped_at = read_tensors(tmp_path / "broken" / STATE)[1]
+    assert (stopped_at["epoch"], stopped_at["done"]) == (1, 16)
+    assert run(dies_at=-1) == 0
     for name in ("end.safetensors", BEST):
         assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    ends = [read_tensors(tmp_path / run / STATE)[1]["history"] for run in ("whole", "broken")]
+    ends = [read_tensors(tmp_path / folder / STATE)[1]["history"] for folder in ("whole", "broken")]
     assert ends[0]["steps"] == ends[1]["steps"] == 90
     assert ends[0]["losses"] == ends[1]["losses"] and ends[0]["scores"] == ends[1]["scores"]
 
