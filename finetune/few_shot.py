@@ -17,7 +17,7 @@ import torch
 from labelspace.errors import ConfigError
 from labelspace.finetune.adapters import LoraSettings, Tuning
 from labelspace.finetune.backbone import Dtype, Quantization, pad_id
-from labelspace.finetune.batches import Example
+from labelspace.finetune.batches import Batch, Example
 from labelspace.finetune.finetuned import CPU_TOKENS
 from labelspace.finetune.head_settings import FewShotSettings
 from labelspace.finetune.label_model import LabelModel, logits_of
@@ -30,6 +30,8 @@ from labelspace.finetune.train_settings import TrainSettings
 from labelspace.finetune.training import Loss, train
 
 DEFAULTS = FewShotSettings()
+PART = 32
+"""Texts of a step that run at once."""
 
 
 class FewShot(LabelSupervised):
@@ -108,7 +110,7 @@ class FewShot(LabelSupervised):
     def _train(
         self, examples: list[Example], loss: Loss, evaluate: Callable[[], float] | None, folder: str | Path | None
     ) -> None:
-        tower = LabelModel(self._trained().backbone, torch.nn.Identity(), pooling=self.pooling)
+        tower = _Tower(self._trained().backbone, torch.nn.Identity(), pooling=self.pooling)
 
         def fitted() -> float:
             self._fit_head(tower, examples)
@@ -152,3 +154,16 @@ class FewShot(LabelSupervised):
         with torch.no_grad():
             head.weight.copy_(torch.from_numpy(weight.T / scale))
             head.bias.copy_(torch.from_numpy(bias))
+
+
+class _Tower(LabelModel):
+    """Vectors of the texts of a step, which run in parts of about one length, so that little is padded."""
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        lengths = batch.mask.sum(dim=1)
+        order = lengths.argsort(stable=True)
+        parts = []
+        for rows in order.split(PART):
+            longest = int(lengths[rows[-1]])
+            parts.append(super().forward(Batch(batch.ids[rows, :longest], batch.mask[rows, :longest], None, None)))
+        return torch.cat(parts)[order.argsort()]

@@ -65,8 +65,8 @@ class ContrastSettings(TrainSettings):
     """Highest rate."""
     warmup: float = Field(default=0.1, ge=0, le=1)
     """Share of the steps in which the rate rises."""
-    tokens: int = Field(default=32768, ge=1)
-    """Tokens that run at once, padding counted; only texts that run together are contrasted."""
+    tokens: int = Field(default=65536, ge=1)
+    """Tokens of texts that are contrasted, counted as if all were padded to the longest; they run in smaller parts."""
     by_length: bool = False
     """Put texts of similar length into one step."""
 
