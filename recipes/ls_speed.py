@@ -14,11 +14,11 @@ Measured, shape=7b texts=640 batch_size=16 max_length=512 on an H100, `grouped` 
 Whatever runs first in a process is slower: kernels are loaded and memory is taken. `padded`, run last after one
 turn of each: 1,923 tokens/s, where `grouped` had 3,955.
 
-Measured, all-MiniLM-L6-v2, texts=640 (10,202 tokens) on two cores of an AMD EPYC with a little other work on them:
+Measured, all-MiniLM-L6-v2, texts=640 (10,202 tokens) on two idle cores of an AMD EPYC, float32:
                  train tokens/s  predict tokens/s  peak MB
-    labelspace            2,077             6,235    1,715
-    grouped               1,604             4,439    1,572
-    padded                  276               859    2,277
+    labelspace            1,880             5,242    1,666
+    grouped               1,253             3,655    1,633
+    padded                  208               665    2,266
 """
 
 from __future__ import annotations
