@@ -15,10 +15,11 @@ Expected, all-MiniLM-L6-v2, `head.training.precision=bf16`, CPU; accuracy by see
                                        few-shot 84.0, 79.4, 71.2, 77.8, 89.2, 82.2
                                        SetFit 83.0, 75.0, 77.0, 82.0, 91.2, 80.6; means 59.1, 80.6 and 81.5
     banking77, 5 a label (seed 0)      linear 81.1; few-shot 81.5; SetFit 78.1 (1,500 test texts)
-So it is ahead of SetFit with five a label, and with ten on trec a point behind, which chance may have made; it trains in
-a minute there, SetFit in two (one thread; on banking77 in 4, and 20 to 30). SetFit ran in float32: in bfloat16 it had 46.8, 52.6 and 46.4. Ours was
-chosen on two draws of five a label, scored as with `dev=true`: LoRA (74.8 on the second) before all weights (71.4), and
-contrast (67.8 and 71.4) before prototypes that start at the means (63.4 and 63.4).
+So it is ahead of SetFit with five a label, and with ten on trec a point behind, which chance may have made. It trains
+in a minute there, SetFit in two; on banking77 in four, and some twenty (one thread). SetFit ran in float32: in bfloat16
+it had 46.8, 52.6 and 46.4 of trec with five a label. Ours was chosen on two draws of five a label, scored as with
+`dev=true`: LoRA (74.8 on the second) before all weights (71.4), and contrast (67.8 and 71.4) before prototypes that
+start at the means (63.4 and 63.4).
 """
 
 from __future__ import annotations
