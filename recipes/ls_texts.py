@@ -122,7 +122,8 @@ def run(name: str, method: Literal["linear", "lora"], seed: int, config: LsTexts
         figures["macro_f1"] = macro_f1(labels(asked, True), answers)
     else:
         gold = labels(asked, False)
-        share = np.array([Counter(labels(train, False))[label] / len(train) for label in classes])
+        counts = Counter(labels(train, False))
+        share = np.array([counts[label] / len(train) for label in classes])
         for key, rows in (("accuracy", chances["asked"]), ("balanced", chances["asked"] / share)):
             figures[key] = accuracy(gold, [classes[at] for at in rows.argmax(axis=1)])
     figures["seconds"] = time.perf_counter() - started
