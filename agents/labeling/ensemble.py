@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from labelspace.agents.labeling.form import Answer
-from labelspace.agents.labeling.labeler import FITS_NOWHERE, Labeler
+from labelspace.agents.labeling.labeler import Labeler
+from labelspace.agents.labeling.predictions import FITS_NOWHERE, from_answer
 from labelspace.agents.labeling.votes import Branches, tally
 from labelspace.errors import ConfigError
 from labelspace.llm import Estimate, iterate
@@ -101,13 +102,4 @@ class Ensemble:
             **{key: value for key, value in made[0].source.items() if key != "model"},
             **answer.source,
         }
-        return Prediction(
-            made[0].record_id,
-            answer.labels,
-            answer.scores,
-            None if answer.none_fits else answer.confidence,
-            "abstained" if answer.none_fits else "ok",
-            FITS_NOWHERE if answer.none_fits else voting[0].reason,
-            answer.rationale,
-            source=source,
-        )
+        return from_answer(made[0].record_id, answer, voting[0].reason, source=source)

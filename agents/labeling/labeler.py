@@ -8,7 +8,7 @@ aside as failed, with the raw reply; what fits no label abstains.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -17,6 +17,7 @@ from labelspace.agents.labeling.codes import Confidence
 from labelspace.agents.labeling.feed import Feed
 from labelspace.agents.labeling.form import Answer
 from labelspace.agents.labeling.plan import Plan
+from labelspace.agents.labeling.predictions import FITS_NOWHERE, from_outcome
 from labelspace.agents.labeling.views import label_table
 from labelspace.errors import BudgetExceeded, ConfigError, ModelError
 from labelspace.llm import ChatModel, Engine, Estimate, Outcome, Stopped, iterate, run
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FITS_NOWHERE", "NOT_ASKED", "Labeler", "label_table"]
 
-FITS_NOWHERE = "no label fits"
-"""The reason on a prediction for a text that the model found to fit no label."""
 NOT_ASKED = "not asked: "
 """How the reason begins on a prediction for a text that a stopped run did not come to."""
 
@@ -191,7 +190,7 @@ class Labeler:
                         for record in feed.blanks_before(outcome.item):
                             yield set_aside_blank(record, source)
                         self._lookup.count(outcome.item)
-                        yield self._prediction(outcome, source)
+                        yield from_outcome(outcome, source, max_chars=self._max_chars)
                 for record in feed.waiting:
                     yield set_aside_blank(record, source)
             except ModelError as error:
@@ -228,7 +227,35 @@ class Labeler:
             if outcome is None:
                 yield Prediction(record.id, status="failed", reason=reason, source=source)
             else:
-                yield self._prediction(cast("Outcome[Record, Answer]", outcome), source)
+                yield from_outcome(cast("Outcome[Record, Answer]", outcome), source, max_chars=self._max_chars)
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Engine]:
+        """An engine that is ready for `answer`, for as long as the block lasts.
+
+        Raises:
+            ConfigError: There is no model, so there is nothing to ask.
+            ModelError: The model is not to be had.
+        """
+        if self._plain is not None:
+            raise ConfigError("without a model nothing is asked and nothing costs anything")
+        async with Engine(self.model, **self._engine) as engine:
+            await self._question.start(engine)
+            yield engine
+
+    async def answer(self, engine: Engine, text: str) -> Prediction:
+        """What the model says of one text, for callers whose texts come singly, from any number of tasks at once.
+
+        Args:
+            engine: That `opened` gave.
+            text: Not blank.
+
+        Raises:
+            ModelError: The model can't be used any more, or the budget is spent.
+        """
+        async for outcome in self._question.ask(engine, [Record("", text)], total=1, shown=False):
+            return from_outcome(outcome, self._source(engine), max_chars=self._max_chars)
+        raise AssertionError("one outcome for each record")
 
     def estimate(self, texts: Iterable[str | Record]) -> Estimate:
         """What labeling these texts would ask and cost; nothing is asked.
@@ -236,43 +263,16 @@ class Labeler:
         Raises:
             ConfigError: There is no model, so there is nothing to ask.
         """
-        if self._plain is not None:
-            raise ConfigError("without a model nothing is asked and nothing costs anything")
 
         async def look() -> Estimate:
-            async with Engine(self.model, **self._engine) as engine:
-                await self._question.start(engine)
+            async with self.opened() as engine:
                 with_text = (record for record in as_records(texts) if not record.is_blank)
                 return engine.estimate(self._question.requests(with_text), lambda request: request)
 
         return run(look())
 
-    # -- predictions -------------------------------------------------------------------------
-
     def _source(self, engine: Engine) -> dict[str, Any]:
         return {"model": engine.model.name, **self._question.source, "space": self.space.version}
-
-    def _prediction(self, outcome: Outcome[Record, Answer], source: Mapping[str, Any]) -> Prediction:
-        record, answer, reply = outcome.item, outcome.value, outcome.reply
-        if reply is not None and reply.constraint is not None:
-            source = {**source, "constraint": reply.constraint}
-        if answer is None:
-            return Prediction(record.id, status="failed", reason=outcome.reason, raw=outcome.raw, source=source)
-        if answer.source:
-            source = {**source, **answer.source}
-        remark = outcome.reason
-        if remark is None and len(record.text) > self._max_chars:
-            remark = f"{len(record.text):,} characters long: only {self._max_chars:,} were read, from both ends"
-        return Prediction(
-            record.id,
-            answer.labels,
-            answer.scores,
-            None if answer.none_fits else answer.confidence,
-            "abstained" if answer.none_fits else "ok",
-            FITS_NOWHERE if answer.none_fits else remark,
-            answer.rationale,
-            source=source,
-        )
 
 
 _END: Any = object()

@@ -16,7 +16,7 @@ from typing import Any
 from labelspace.agents.labeling.labeler import Labeler
 from labelspace.errors import BudgetExceeded, LabelspaceError
 from labelspace.llm import ChatModel, Engine
-from labelspace.records import Prediction, Record
+from labelspace.records import Prediction
 from labelspace.serve.guard import within
 from labelspace.space import LabelSpace
 
@@ -55,15 +55,9 @@ class SecondOpinion:
         Raises:
             ConfigError: The budget or the model is none.
         """
-        self._labeler = Labeler(space, model=model, journal=journal)
-        self._settings: dict[str, Any] = {
-            "journal": journal,
-            "budget": budget,
-            "patience": seconds / 2,
-            "retries": 1,
-            "retry_failed": True,
-        }
-        self.name = Engine(model, **self._settings).model.name
+        asked: dict[str, Any] = {"budget": budget, "patience": seconds / 2, "retries": 1, "retry_failed": True}
+        self._labeler = Labeler(space, model=model, journal=journal, engine=asked)
+        self.name = Engine(model, **asked).model.name
         """Of the model."""
         self._most, self._seconds, self._clock = per_minute, seconds, clock
         self._asked: deque[float] = deque()
@@ -84,7 +78,7 @@ class SecondOpinion:
         try:
             async with within(self._seconds):
                 engine = await self._opened()
-                return await self._say(engine, text)
+                return await self._labeler.answer(engine, text)
         except BudgetExceeded:
             self.spent = True
             return Prediction("", status="failed", reason=SPENT)
@@ -111,25 +105,15 @@ class SecondOpinion:
             self._asked.append(now)
         return ""
 
-    async def _say(self, engine: Engine, text: str) -> Prediction:
-        async for outcome in self._labeler._question.ask(engine, [Record("", text)], total=1, shown=False):
-            return self._labeler._prediction(outcome, self._labeler._source(engine))
-        raise AssertionError("one outcome for each record")
-
     async def _opened(self) -> Engine:
         async with self._opening:
             if self._engine is None:
-                engine = await Engine(self._labeler.model, **self._settings).__aenter__()
-                try:
-                    await self._labeler._question.start(engine)
-                except BaseException:
-                    await engine.__aexit__(None, None, None)
-                    raise
-                self._engine = engine
+                self._open = self._labeler.opened()
+                self._engine = await self._open.__aenter__()
             return self._engine
 
     async def close(self) -> None:
         """Let calls in flight end."""
         engine, self._engine = self._engine, None
         if engine is not None:
-            await engine.__aexit__(None, None, None)
+            await self._open.__aexit__(None, None, None)
