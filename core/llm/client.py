@@ -164,7 +164,8 @@ class HTTPModel:
                 content = await response.read()
                 status = response.status
                 if status == 200:
-                    return dialect.read(request, content, response.headers.get("Content-Type", "no content type"))
+                    kind = response.headers.get("Content-Type", "no content type")
+                    return await self._read(dialect, request, content, kind)
                 wait = retry_after(response.headers.get("Retry-After"))
         except aiohttp.ClientSSLError as error:
             raise ModelError(f"{self.address}: no secure connection ({error})") from error
@@ -187,6 +188,9 @@ class HTTPModel:
             raise read_error(status, self._redacted_bytes(content), wait, model=self.name, address=self.address)
         except ModelError as error:
             raise ModelError(str(error)) from None
+
+    async def _read(self, dialect: Dialect, request: Request, content: bytes, content_type: str) -> Reply:
+        return dialect.read(request, content, content_type)
 
     async def tokenize(self, text: str) -> list[int] | None:
         """Ids of a text's tokens, without special ones; None where the server does not tell (vLLM does)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
@@ -111,6 +112,7 @@ class ClassifyModel(HTTPModel):
         super().__init__(root, served.model, api_key=api_key, timeout=timeout, constraint="prompt")
         self.dialect = ClassifyDialect(served)
         self._path = self.dialect.path
+        self._worker: ThreadPoolExecutor | None = None
 
     async def start(self, memory: dict[str, str]) -> None:
         """Open the connections."""
@@ -118,6 +120,25 @@ class ClassifyModel(HTTPModel):
 
         await super().start(memory)
         self._url = yarl.URL(self.base_url + self._path)
+
+    async def _read(self, dialect: Dialect, request: Request, content: bytes, content_type: str) -> Reply:
+        """Read it here, or, where a head is to be applied, in a thread: others are answered meanwhile.
+
+        One thread, which applies the head to one reply after another: a head over text embeddings takes no two at once.
+        """
+        if self._path != "/pooling":
+            return dialect.read(request, content, content_type)
+        if self._worker is None:
+            self._worker = ThreadPoolExecutor(1, "labelspace-head")
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._worker, dialect.read, request, content, content_type)
+
+    async def close(self) -> None:
+        """Close the connections, and end the thread."""
+        await super().close()
+        if self._worker is not None:
+            self._worker.shutdown(wait=False, cancel_futures=True)
+            self._worker = None
 
     async def well(self) -> bool:
         """Whether the server says that it is."""

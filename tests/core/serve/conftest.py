@@ -14,7 +14,7 @@ from labelspace.data import read_records
 from labelspace.finetune.classifier import HeadClassifier
 from labelspace.finetune.linear import LinearHead
 from labelspace.serve.app import make_app
-from labelspace.serve.batching import Batcher
+from labelspace.serve.batching import Backend, Batcher
 from labelspace.serve.cascade import Cascade
 from labelspace.serve.counts import Counts
 from labelspace.serve.guard import Limits
@@ -77,12 +77,13 @@ def start(classifier: HeadClassifier) -> Start:
         port: int = 0,
         cascade: Callable[[Counts], Cascade] | None = None,
         log: AnswerLog | None = None,
+        backend: Backend | None = None,
         **batcher: Any,
     ) -> Iterator[Running]:
         served, bounds = served_of(classifier), limits or Limits()
         counts = Counts(served.names)
-        backend = Batcher(predict or classifier.head.predict_proba, ran=counts.ran, **batcher)
-        model = Model(served, backend, None if cascade is None else cascade(counts))
+        asked = backend or Batcher(predict or classifier.head.predict_proba, ran=counts.ran, **batcher)
+        model = Model(served, asked, None if cascade is None else cascade(counts))
         app = make_app(Models([model]), counts=counts, limits=bounds, key=key, log=log)
         running = Running(app, bounds, port)
         try:
