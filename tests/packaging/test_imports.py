@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -13,22 +14,38 @@ from labelspace.cli import VERBS
 HEAVY = ("torch", "transformers", "langchain", "langchain_core", "sklearn", "scipy", "pyarrow", "datasets", "aiohttp")
 
 
-def loaded_after(code: str) -> set[str]:
-    """Top-level modules that are loaded in a fresh interpreter after `code`."""
-    probe = f"import sys\n{code}\nprint(*{{name.partition('.')[0] for name in sys.modules}}, file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
-    return set(done.stderr.split())
+PROBE = """
+import json, sys
+found, verbs = {"": sorted(sys.modules)}, json.loads(sys.argv[1])
+import labelspace
+found["import"] = sorted(sys.modules)
+from labelspace.cli import main
+for verb in verbs:
+    try:
+        main([verb, "--help"] if verb else ["--help"])
+    except SystemExit as done:
+        assert not done.code
+    found[verb or "--help"] = sorted(sys.modules)
+print(json.dumps(found), file=sys.stderr)
+"""
 
 
-def test_importing_loads_nothing_heavy() -> None:
-    assert not loaded_after("import labelspace").intersection(HEAVY)
+@pytest.fixture(scope="module")
+def loaded() -> dict[str, set[str]]:
+    """Top-level modules that a fresh interpreter has after `import labelspace`, and after each help, one by one."""
+    command = [sys.executable, "-c", PROBE, json.dumps(["", *VERBS])]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return {step: {name.partition(".")[0] for name in names} for step, names in json.loads(done.stderr).items()}
 
 
-@pytest.mark.parametrize("verb", [None, *VERBS])
-def test_help_loads_nothing_heavy(verb: str | None) -> None:
-    arguments = ["--help"] if verb is None else [verb, "--help"]
-    code = f"from labelspace.cli import main\ntry: main({arguments!r})\nexcept SystemExit: pass"
-    assert not loaded_after(code).intersection(HEAVY)
+def test_importing_loads_nothing_heavy(loaded: dict[str, set[str]]) -> None:
+    assert not loaded["import"].intersection(HEAVY)
+
+
+@pytest.mark.parametrize("verb", ["--help", *VERBS])
+def test_help_loads_nothing_heavy(verb: str, loaded: dict[str, set[str]]) -> None:
+    steps = list(loaded)
+    assert not (loaded[verb] - loaded[steps[steps.index(verb) - 1]]).intersection(HEAVY)
 
 
 @pytest.mark.parametrize("name", labelspace.__all__)
