@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several: threads of their own would wait for each other's cores
@@ -37,10 +39,17 @@ def encoder_folder() -> str:
     return str(Path(spec.origin).parent / "model")
 
 
+@pytest.fixture(scope="session")
+def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folders that are made where they are used; pytest would look through all that there are to number each."""
+    folder = tmp_path_factory.mktemp("caches")
+    return (folder / str(number) for number in count())
+
+
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache(caches: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the embedding cache of tests away from the user's."""
-    monkeypatch.setenv("LABELSPACE_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("LABELSPACE_CACHE", str(next(caches)))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
