@@ -1,1 +1,1 @@
-"""Losses over logits, by subject; `loss_of` in `choice` names those that `train --loss` offers."""
+"""Losses over logits, by subject; `loss_of` in `choice` names those that `labelspace train --set loss=NAME` takes."""

@@ -19,7 +19,12 @@ from labelspace.errors import ConfigError
 
 
 def cross_entropy(
-    logits: Tensor, targets: Tensor, *, class_weight: Tensor | None = None, smoothing: float = 0.0
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    class_weight: Tensor | None = None,
+    smoothing: float = 0.0,
+    by_rows: bool = False,
 ) -> Tensor:
     """Cross-entropy of one label among k.
 
@@ -29,6 +34,7 @@ def cross_entropy(
         class_weight: [k]; the mean is weighted by it. Not for probabilities: weigh those yourself.
         smoothing: Share of the target spread evenly over all k labels (Szegedy et al., 2016). The floor is
             then the entropy of the smoothed target, not 0.
+        by_rows: Divide by the number of rows and not by their weights, so that the parts of a batch add up to it.
     """
     if targets.is_floating_point():
         _same_shape(logits, targets)
@@ -39,7 +45,7 @@ def cross_entropy(
     weight = None if class_weight is None else class_weight.to(z)
     total = F.cross_entropy(z, targets, weight=weight, label_smoothing=smoothing, reduction="sum")
     known = targets != -100
-    kept = known.sum() if weight is None else (weight[targets.clamp(min=0)] * known).sum()
+    kept = known.sum() if weight is None or by_rows else (weight[targets.clamp(min=0)] * known).sum()
     return total / kept.clamp(min=torch.finfo(total.dtype).tiny)  # 0, not NaN, where every row is left out
 
 

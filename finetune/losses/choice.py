@@ -44,7 +44,7 @@ def loss_of(name: str, counts: Sequence[int], *, multi_label: bool, warmup: int 
         name: Of `MultiLoss` if multi-label, else of `SingleLoss`.
         counts: [k] training rows of each label.
         multi_label: Whether a text can have several labels.
-        warmup: Batches in which comic corrects nothing.
+        warmup: Rows in which comic corrects nothing: those of one epoch.
 
     Raises:
         ConfigError: There is no such loss for this kind of labels.
@@ -67,7 +67,7 @@ def loss_of(name: str, counts: Sequence[int], *, multi_label: bool, warmup: int 
         return several[name]()
     one: dict[str, Callable[[], Loss]] = {
         "cross-entropy": lambda: cross_entropy,
-        "balanced": lambda: partial(cross_entropy, class_weight=class_weights(counts)),
+        "balanced": lambda: partial(cross_entropy, class_weight=_row_weights(counts), by_rows=True),
         "smoothed": lambda: partial(cross_entropy, smoothing=0.1),
         "focal": lambda: focal,
         "symmetric": lambda: symmetric_cross_entropy,
@@ -76,3 +76,9 @@ def loss_of(name: str, counts: Sequence[int], *, multi_label: bool, warmup: int 
         "candidates": lambda: candidates,
     }
     return one[name]()
+
+
+def _row_weights(counts: Sequence[int]) -> Tensor:
+    """Weight of each label [k] for a balanced loss, with mean 1 over the rows."""
+    weights, rows = class_weights(counts), torch.as_tensor(counts, dtype=torch.float32)
+    return weights * rows.sum() / (weights * rows).sum().clamp(min=1e-12)

@@ -78,7 +78,7 @@ class Comic(nn.Module):
 
     A label that is not given, but has p > max(tau, running mean of p over that label's positives), is taken as
     missing and made a positive (eq. 2 and 3). The head-tail factor follows the labels as corrected. The
-    first `warmup` batches correct nothing: an untrained head is sure of nothing it should be.
+    first `warmup` rows correct nothing: an untrained head is sure of nothing it should be.
 
     Where we differ: the paper scales the loss of a batch by batch size over corrections, which has no value
     without corrections and outweighs all else with one; we leave it out. Its third part, the balancer, is
@@ -88,7 +88,7 @@ class Comic(nn.Module):
     seen: Tensor
     given: Tensor
     likelihood: Tensor
-    batches: Tensor
+    rows: Tensor
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class Comic(nn.Module):
         Args:
             counts: [k] rows of each label.
             tau: Lowest probability that is believed against the label; the paper's best.
-            warmup: Batches without correction: those of one epoch, say.
+            warmup: Rows without correction: those of the first epoch, as the paper has it.
             gamma_positive: See `multi_focal`.
             gamma_negative: See `multi_focal`.
         """
@@ -115,12 +115,12 @@ class Comic(nn.Module):
         self.register_buffer("given", start)
         self.register_buffer("seen", torch.zeros_like(start))
         self.register_buffer("likelihood", torch.zeros_like(start))
-        self.register_buffer("batches", torch.zeros((), dtype=torch.long))
+        self.register_buffer("rows", torch.zeros((), dtype=torch.long))
 
     def correct(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Targets with missing labels recalled, [n, k]; looks at the state and does not change it."""
         z, y, _ = multi_label(logits.detach(), targets)
-        if int(self.batches) < self.warmup:
+        if int(self.rows) < self.warmup:
             return y
         mean = self.likelihood.to(z) / self.seen.to(z).clamp(min=1)
         return torch.where(torch.sigmoid(z) > mean.clamp(min=self.tau), torch.ones_like(y), y)
@@ -141,7 +141,7 @@ class Comic(nn.Module):
                 self.seen += y.sum(dim=0).float()
                 self.likelihood += (torch.sigmoid(z) * y).sum(dim=0).float()
                 self.given += (corrected - y).sum(dim=0).float()
-                self.batches += 1
+                self.rows += len(logits)
         return multi_focal(
             logits,
             corrected,

@@ -81,8 +81,8 @@ def candidates(logits: Tensor, targets: Tensor) -> Tensor:
         logits: [n, k].
         targets: [n, k], above 0 for candidates; a row without any counts for nothing.
     """
-    z = wide(logits)
-    allowed = targets > 0
+    z, shares, _ = multi_label(logits, targets)
+    allowed = shares > 0
     known = allowed.any(dim=1)
     inside = torch.logsumexp(z.masked_fill(~allowed, torch.finfo(z.dtype).min), dim=1)
     each = torch.where(known, torch.logsumexp(z, dim=1) - inside, torch.zeros_like(inside))

@@ -305,6 +305,12 @@ FLOORS: dict[str, tuple[Callable[..., Tensor], Tensor, Tensor, float]] = {
         ONE,
         -0.8 * math.log(0.8) - 0.2 * math.log(0.1),
     ),
+    "cross-entropy, soft": (
+        cross_entropy,
+        torch.tensor(TEACHER).clamp(min=1e-30).log(),
+        torch.tensor(TEACHER),
+        mean([-sum(q * math.log(q) for q in row if q) for row in TEACHER]),
+    ),
     "bce": (binary_cross_entropy, SURE_MANY, torch.tensor(MANY), 0.0),
     "bce, pos_weight": (
         partial(binary_cross_entropy, pos_weight=torch.tensor(WEIGHT)),
@@ -481,6 +487,8 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         binary_cross_entropy(torch.zeros(2, 3), torch.zeros(2, 2))
     with pytest.raises(ConfigError, match="class weights"):
         cross_entropy(torch.zeros(2, 3), torch.zeros(2, 3), class_weight=torch.ones(3))
+    with pytest.raises(ConfigError, match=r"\(2, 3\) and targets \(2,\)"):
+        candidates(torch.zeros(2, 3), ONE)
     with pytest.raises(ConfigError, match="share"):
         mixed_consistency(torch.zeros(2, 3), torch.zeros(2, 3), torch.ones(2, 3), share=1.0)
 
@@ -496,3 +504,31 @@ def test_every_loss_has_a_name(multi_label: bool, names: tuple[str, ...]) -> Non
         assert value.ndim == 0 and torch.isfinite(value) and logits.grad.any()
     with pytest.raises(ConfigError, match=f"no loss 'hinge'.*{names[0]}, {names[1]}"):
         loss_of("hinge", COUNTS, multi_label=multi_label)
+
+
+@pytest.mark.parametrize(
+    ("multi_label", "name"),
+    [
+        *((False, name) for name in get_args(SingleLoss)),
+        *((True, name) for name in get_args(MultiLoss) if name != "positive-unlabelled"),  # it is of the whole batch
+    ],
+)
+def test_parts_of_a_batch_add_up_to_it(multi_label: bool, name: str) -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(5, 3)
+    shares = torch.tensor([[1, 0, 1], [0, 1, 0], [1, 1, 0], [0, 0, 1], [1, 0, 0]]).float()
+    whole_rows = shares if multi_label or name in ("distillation", "candidates") else torch.tensor([2, 1, 0, 0, 1])
+    if name == "distillation" and not multi_label:
+        whole_rows = shares / shares.sum(dim=1, keepdim=True)
+
+    def loss(rows: slice) -> Tensor:
+        return loss_of(name, COUNTS, multi_label=multi_label, warmup=9)(logits[rows], whole_rows[rows])
+
+    parts = sum(loss(slice(at, at + 1)) for at in range(2)) / 5 + loss(slice(2, 5)) * 3 / 5
+    assert float(parts) == pytest.approx(float(loss(slice(0, 5))), rel=1e-5)
+
+
+def test_rows_of_a_rare_label_weigh_more_though_they_stand_alone() -> None:
+    balanced = loss_of("balanced", [3, 1], multi_label=False)
+    common, rare = (float(balanced(torch.zeros(1, 2), torch.tensor([label]))) for label in (0, 1))
+    assert (common, rare) == (pytest.approx(math.log(2) * 2 / 3), pytest.approx(math.log(2) * 2))
