@@ -14,9 +14,9 @@ from labelspace.errors import ConfigError
 
 
 class Config(BaseModel):
-    """Base of every recipe's config: frozen, and a key that it does not have is an error."""
+    """Base of every recipe's config: frozen; a key that it does not have is an error, and so is NaN."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)

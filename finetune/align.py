@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from labelspace.data.values import without_surrogates
+from labelspace.errors import DataError
+
 
 @dataclass(frozen=True, slots=True)
 class Aligned:
@@ -36,10 +39,14 @@ def encode_texts(tokenizer: Any, texts: Sequence[str], *, max_length: int) -> tu
 
     Returns:
         Token ids of each text, and whether something of it was cut off.
+
+    Raises:
+        DataError: A text is no string.
     """
     if not texts:
         return [], []
-    ids = tokenizer(list(texts), truncation=True, max_length=max_length, return_attention_mask=False)["input_ids"]
+    texts = _readable(texts)
+    ids = tokenizer(texts, truncation=True, max_length=max_length, return_attention_mask=False)["input_ids"]
     # One that fills the room exactly may have lost something or not; only these are tokenized again.
     full = [row for row, tokens in enumerate(ids) if len(tokens) >= max_length]
     cut = [False] * len(ids)
@@ -59,6 +66,7 @@ def encode_words(tokenizer: Any, sentences: Sequence[Sequence[str]], *, max_leng
     """
     if not sentences:
         return []
+    sentences = [_readable(words) for words in sentences]
     encoded = tokenizer(
         [" ".join(words) for words in sentences],
         truncation=True,
@@ -70,6 +78,13 @@ def encode_words(tokenizer: Any, sentences: Sequence[Sequence[str]], *, max_leng
         Aligned(ids or [_stand_in(tokenizer)], _first_tokens(words, spans))
         for words, ids, spans in zip(sentences, encoded["input_ids"], encoded["offset_mapping"], strict=True)
     ]
+
+
+def _readable(texts: Sequence[str]) -> list[str]:
+    for at, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise DataError(f"text {at} is {text!r}", advice="texts are strings; leave out what has none")
+    return [without_surrogates(text) for text in texts]
 
 
 def _first_tokens(words: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[int | None]:

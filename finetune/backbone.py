@@ -11,7 +11,8 @@ reference code overwrites the whole mask with zeros, and so attends to padding a
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -119,7 +120,6 @@ def load_backbone(
     """
     try:
         from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
-        from transformers.utils import logging as hub_logging
     except ImportError as error:
         raise MissingExtra("transformers", "finetune") from error
     folder = Path(base).expanduser()
@@ -127,26 +127,20 @@ def load_backbone(
     settings: dict[str, Any] = {"dtype": getattr(torch, dtype), "use_safetensors": True}
     if quantization != "none":
         settings["quantization_config"] = _quantize(quantization, dtype)
-    shows_bars, verbosity = hub_logging.is_progress_bar_enabled(), hub_logging.get_verbosity()
-    hub_logging.disable_progress_bar()
-    hub_logging.set_verbosity_error()  # it reports weights that we leave out on purpose; those that lack, we do
     try:
-        config = AutoConfig.from_pretrained(name)
-        if dropout is not None:
-            _set_dropout(config, dropout)
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        auto = AutoModelForCausalLM if writes else AutoModel
-        model, report = _first_that_loads(auto, name, config, attention, settings)
+        with quiet_hub():  # it reports weights that we leave out on purpose; those that lack, we do
+            config = AutoConfig.from_pretrained(name)
+            if dropout is not None:
+                _set_dropout(config, dropout)
+            tokenizer = AutoTokenizer.from_pretrained(name)
+            auto = AutoModelForCausalLM if writes else AutoModel
+            model, report = _first_that_loads(auto, name, config, attention, settings)
     except (OSError, ValueError, KeyError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(
             f"the base {str(base)!r} can't be loaded: {first}; give the folder of a transformers model with "
             "safetensors weights, or a name on the Hub that this machine can reach"
         ) from error
-    finally:
-        hub_logging.set_verbosity(verbosity)
-        if shows_bars:
-            hub_logging.enable_progress_bar()
     if missing := sorted(key for key in report["missing_keys"] if not key.startswith("pooler.")):
         raise ConfigError(
             f"the base {str(base)!r} lacks weights: {', '.join(missing[:3])}; it may be another kind of model"
@@ -154,6 +148,22 @@ def load_backbone(
     if writes:
         return model, tokenizer
     return Backbone(without_pooler(model), unmask_from=unmask_from, legacy_padding=legacy_padding), tokenizer
+
+
+@contextmanager
+def quiet_hub() -> Iterator[None]:
+    """Keep transformers' bars and reports off the terminal in this block."""
+    from transformers.utils import logging as hub_logging
+
+    shows_bars, verbosity = hub_logging.is_progress_bar_enabled(), hub_logging.get_verbosity()
+    hub_logging.disable_progress_bar()
+    hub_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        hub_logging.set_verbosity(verbosity)
+        if shows_bars:
+            hub_logging.enable_progress_bar()
 
 
 def _set_dropout(config: Any, share: float) -> None:

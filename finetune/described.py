@@ -104,7 +104,7 @@ class LabelDescriptions(TextHead):
             legacy_padding=False,
             training=training or TrainSettings(),
         )
-        self.label_texts = dict(label_texts or {})
+        self.label_texts: Mapping[str, str] = {} if label_texts is None else label_texts
         self.dropout = dropout
 
     def fit(
@@ -143,7 +143,7 @@ class LabelDescriptions(TextHead):
         trained = self._trained()
         known = dict(zip(self.classes_, self.thresholds_, strict=True))
         made = copy(self)
-        made.label_texts, made.classes_ = dict(label_texts), list(label_texts)
+        made.label_texts, made.classes, made.classes_ = dict(label_texts), list(label_texts), list(label_texts)
         made.thresholds_ = np.array([known.get(name, 0.5) for name in made.classes_])
         head = DescriptionHead(trained.backbone.width).to(next(trained.head.parameters()).device)
         head.load_state_dict(trained.head.state_dict())
@@ -154,7 +154,7 @@ class LabelDescriptions(TextHead):
         """Arguments as plain data."""
         return {
             "multi_label": self.multi_label,
-            "label_texts": self.label_texts,
+            "label_texts": dict(self.label_texts),
             "pooling": self.pooling,
             "unmask_from": self.unmask_from,
             "tuning": self.tuning,

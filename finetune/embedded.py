@@ -19,6 +19,7 @@ from labelspace.embed.base import Vectors
 from labelspace.embed.joined import WithWords
 from labelspace.embed.tfidf import TfidfEmbedder
 from labelspace.errors import ConfigError, DataError
+from labelspace.finetune.estimator import Estimator
 from labelspace.finetune.logistic import (
     ENOUGH_HELD_OUT,
     Doubles,
@@ -36,15 +37,13 @@ Learned = dict[str, npt.NDArray[Any]]
 Self = TypeVar("Self", bound="EmbeddingHead")
 
 
-class EmbeddingHead(ABC):
+class EmbeddingHead(Estimator, ABC):
     """A classifier over text embeddings, in the manner of scikit-learn."""
 
     kind: ClassVar[str]
     """Name by which a saved model is told apart."""
     parameters: ClassVar[tuple[str, ...]]
     """Names of the constructor's arguments."""
-    _estimator_type = "classifier"  # for scikit-learn before 1.6
-
     embedder: str | Embedder
     multi_label: bool
     words: float
@@ -221,41 +220,8 @@ class EmbeddingHead(ABC):
         if not hasattr(self, "classes_"):
             raise ConfigError("this head is not trained; call fit(texts, labels) first")
 
-    # -- scikit-learn's protocol ---------------------------------------------------------------
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The parameters of the constructor, for `sklearn.clone` and searches."""
-        return {name: getattr(self, name) for name in self.parameters}
-
-    def set_params(self: Self, **params: Any) -> Self:
-        """Set parameters of the constructor.
-
-        Raises:
-            ConfigError: There is no parameter of that name.
-        """
-        for name, value in params.items():
-            if name not in self.parameters:
-                raise ConfigError(
-                    f"{type(self).__name__} has no parameter {name!r}; it has: {', '.join(self.parameters)}"
-                )
-            setattr(self, name, value)
-        return self
-
-    def __sklearn_tags__(self) -> Any:
-        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
-
-        return Tags(
-            estimator_type="classifier",
-            target_tags=TargetTags(required=True, multi_output=self.multi_label),
-            classifier_tags=ClassifierTags(multi_label=self.multi_label),
-            input_tags=InputTags(string=True, two_d_array=False),
-        )
-
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "classes_")
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.get_params().items())})"
 
     # -- saving ------------------------------------------------------------------------------
 

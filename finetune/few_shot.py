@@ -125,6 +125,7 @@ class FewShot(LabelSupervised):
             pad=pad_id(self.tokenizer),
             evaluate=None if evaluate is None else fitted,
             folder=None if folder is None else Path(folder),
+            about=self._about(f"contrast {self.temperature} {self.C}"),
             title="training few-shot",
         )
         self._fit_head(tower, examples)

@@ -17,17 +17,19 @@ from labelspace.finetune.adapters import LoraSettings, Tuning
 from labelspace.finetune.backbone import Backbone, Dtype, Quantization, load_backbone, pad_id
 from labelspace.finetune.batches import Example
 from labelspace.finetune.checkpoint import is_main
+from labelspace.finetune.estimator import Estimator
 from labelspace.finetune.label_model import LabelModel, logits_of
 from labelspace.finetune.train_settings import History, TrainSettings
 from labelspace.finetune.training import Loss, train
 from labelspace.finetune.weights import SETTINGS, STACK, read_settings, restore, save_weights
+from labelspace.progress import note
 
 CPU_TOKENS = 1024
 """Tokens at once on a CPU, where a run costs little and padding as much as text: at 16,384, a batch of 64 messages took
 five times as long."""
 
 
-class FineTuned(ABC):
+class FineTuned(Estimator, ABC):
     """A backbone with a head. Classifiers of texts go on in `TextHead`, of words in `LabelSupervisedTagger`."""
 
     kind: ClassVar[str]
@@ -109,6 +111,9 @@ class FineTuned(ABC):
         made._place()
         return made
 
+    def __sklearn_is_fitted__(self) -> bool:
+        return self.model is not None
+
     def _learned(self, data: dict[str, Any] | None = None) -> dict[str, Any]:
         """What was learned besides weights, as plain data; takes it back where it is given."""
         return data or {}
@@ -129,6 +134,7 @@ class FineTuned(ABC):
             quantization=self.quantization,
             dropout=self.backbone_dropout,
         )
+        self._limit_length(backbone)
         return backbone
 
     def _place(self) -> None:
@@ -152,8 +158,35 @@ class FineTuned(ABC):
             pad=pad_id(self.tokenizer),
             evaluate=evaluate,
             folder=None if folder is None else Path(folder),
+            about=self._about(loss),
             title=f"training {self.kind}",
         )
+
+    def _about(self, loss: Any) -> str:
+        """What a run hangs on besides its data and the settings of the loop."""
+        named = getattr(self, "loss", None)
+        named = named if isinstance(named, str) else None
+        called = loss if isinstance(loss, str) else getattr(loss, "__qualname__", type(loss).__qualname__)
+        return json.dumps([self.kind, self.base, self.settings(), named, called], sort_keys=True, default=str)
+
+    def _limit_length(self, stack: torch.nn.Module) -> None:
+        """Read no more of a text than the stack has positions for.
+
+        Raises:
+            ConfigError: A soft prompt takes them all.
+        """
+        room = most_tokens(stack)
+        if room is None:
+            return
+        prompt = getattr(self, "prompt_length", 0)
+        if room <= prompt:
+            raise ConfigError(
+                f"{self.base} reads {room} tokens at most, and a prompt of {prompt} vectors leaves none for a text; "
+                "lower prompt_length"
+            )
+        if self.max_length > room - prompt:
+            note(f"{self.base} has room for {room - prompt} tokens of a text; what is beyond is not read")
+            self.max_length = room - prompt
 
     def _run(self, examples: list[Example]) -> list[npt.NDArray[np.float32]]:
         model, tokens = self._trained(), self.training.tokens
@@ -166,3 +199,13 @@ class FineTuned(ABC):
             tokens=tokens,
             precision=self.training.precision,
         )
+
+
+def most_tokens(stack: torch.nn.Module) -> int | None:
+    """Tokens that fit a stack which has learned a vector for each position; None if it computes positions."""
+    for name, module in stack.named_modules():
+        if isinstance(module, torch.nn.Embedding) and name.endswith(("position_embeddings", "wpe", "embed_positions")):
+            # OPT counts from 2 on, RoBERTa and its kin from after the vector of padding.
+            padding = -1 if module.padding_idx is None else module.padding_idx
+            return int(module.num_embeddings - getattr(module, "offset", padding + 1))
+    return None

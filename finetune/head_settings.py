@@ -38,9 +38,9 @@ class LsSettings(_Shared):
     """Settings of the adapters."""
     head: Literal["linear", "mlp", "equiangular"] = "linear"
     """What maps hidden states to logits."""
-    dropout: float = 0.0
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     """Before the head."""
-    backbone_dropout: float | None = None
+    backbone_dropout: float | None = Field(default=None, ge=0, lt=1)
     """In the layers of the backbone while they train; none leaves what the model comes with."""
     token_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of a text's tokens that are hidden behind the mask token while training."""
@@ -61,7 +61,7 @@ class ContrastSettings(TrainSettings):
     """Times that every text is seen, unless training stops before."""
     batch_size: int = Field(default=512, ge=1)
     """Texts in one step of the optimizer."""
-    learning_rate: float = 5e-4
+    learning_rate: float = Field(default=5e-4, gt=0)
     """Highest rate."""
     warmup: float = Field(default=0.1, ge=0, le=1)
     """Share of the steps in which the rate rises."""
@@ -97,7 +97,7 @@ class LsDescriptionsSettings(_Shared):
     """What is trained besides the head."""
     lora: LoraSettings = LoraSettings()
     """Settings of the adapters."""
-    dropout: float = 0.0
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     """Before the head."""
     loss: str | None = None
     """Name of another loss than cross-entropy, or binary cross-entropy if a text has several labels."""
@@ -114,7 +114,7 @@ class LsTokenSettings(_Shared):
     """What is trained besides the head."""
     lora: LoraSettings = LoraSettings()
     """Settings of the adapters."""
-    dropout: float = 0.1
+    dropout: float = Field(default=0.1, ge=0, lt=1)
     """Before the head."""
     decoding: Literal["constrained", "repair", "none"] = "constrained"
     """How logits become tags."""

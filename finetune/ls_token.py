@@ -135,8 +135,7 @@ class LabelSupervisedTagger(FineTuned):
                 raise DataError(f"sentence {number} has {len(words)} words but {len(given)} tags")
         found = {tag for given in tags for tag in given}
         check_tags(sorted(found))
-        if self.classes is None:
-            self.classes_ = [OUTSIDE, *sorted(found - {OUTSIDE})]
+        self.classes_ = list(self.classes or [OUTSIDE, *sorted(found - {OUTSIDE})])
         number_of = {tag: i for i, tag in enumerate(self.classes_)}
         if missing := found - number_of.keys():
             raise DataError(f"the tag {min(missing)!r} is not among the {len(self.classes_)} tags")

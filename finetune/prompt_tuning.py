@@ -147,6 +147,8 @@ class PromptTuning(FineTuned):
             counts[name] = counts.get(name, 0) + 1
         # Commonest first, which is the order in which labels are written.
         self.classes_ = sorted(self.classes or counts, key=lambda name: (-counts.get(name, 0), name))
+        if unknown := counts.keys() - set(self.classes_):
+            raise DataError(f"the label {min(unknown)!r} is not among the {len(self.classes_)} classes")
         if not counts:
             raise DataError("there is nothing to learn: no text has a label", advice="check the label column")
         self._prepare()
@@ -195,7 +197,9 @@ class PromptTuning(FineTuned):
         self.writer, self.tokenizer = load_backbone(
             stack, dtype=self.dtype, quantization=self.quantization, writes=True
         )
-        return Backbone(self.writer.base_model)
+        backbone = Backbone(self.writer.base_model)
+        self._limit_length(backbone)
+        return backbone
 
     def _read(self, texts: Sequence[str]) -> list[list[int]]:
         self._trained()

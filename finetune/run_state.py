@@ -94,25 +94,33 @@ class Keeper:
         *,
         settings: TrainSettings,
         identity: str,
+        about: str,
+        loss: Any,
     ) -> None:
         self.model, self.optimizer, self.accelerator = model, optimizer, accelerator
-        self.folder, self.settings, self.identity = folder, settings, identity
+        self.folder, self.settings, self.identity, self.about = folder, settings, identity, about
+        self.loss = loss if isinstance(loss, nn.Module) else nn.Identity()  # some losses remember what they saw
         self.best: dict[str, Tensor] | None = None
         self.average = WeightMean(model)
         self._kept = time.monotonic()
         if settings.log != "none":
-            accelerator.init_trackers("labelspace", config=settings.model_dump(mode="json"))
+            # A name is a project of W&B, and a run's folder of TensorBoard: the same again after a stop.
+            name = "labelspace" if settings.log == "wandb" else f"labelspace-{identity[:8]}"
+            known = settings.model_dump(mode="json", exclude_none=True)
+            accelerator.init_trackers(name, config=known)
 
     def resume(self, title: str) -> tuple[History, int, int]:
         """What happened before, the epoch to go on with, and how many of its steps are done."""
         if self.folder is None or not (self.folder / STATE).exists():
             return History(), 0, 0
         tensors, data = read_tensors(self.folder / STATE)
-        if data["identity"] != self.identity:
+        if data["identity"] != self.identity or data.get("about", self.about) != self.about:
             note(f"{self.folder}: holds the state of a run with other data or settings; this one starts anew")
             return History(), 0, 0
         restore_state(tensors, self.model, self.optimizer)
         self.average.take(tensors, data["averaged"])
+        if own := {name.removeprefix("loss."): value for name, value in tensors.items() if name.startswith("loss.")}:
+            self.loss.load_state_dict(own)
         if self.accelerator.scaler is not None and data.get("scaler"):
             self.accelerator.scaler.load_state_dict(data["scaler"])
         history = History(**data["history"])
@@ -140,10 +148,12 @@ class Keeper:
             return
         tensors = state_of(self.model, self.optimizer)
         tensors |= gathered({f"average.{name}": value for name, value in self.average.mean.items()})
+        tensors |= {f"loss.{name}": value for name, value in self.loss.state_dict().items()}
         kept = {**asdict(history), "losses": [*history.losses, loss_sum] if done else history.losses}
         scaler = self.accelerator.scaler
         data = {
             "identity": self.identity,
+            "about": self.about,
             "history": kept,
             "epoch": epoch,
             "done": done,

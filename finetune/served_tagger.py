@@ -45,6 +45,8 @@ class ServedTagger:
         self._tokenizer = AutoTokenizer.from_pretrained(str(export))
         self.classes_ = list(self.served.names)
         self._head = OuterHead.load(Path(export)) if self.served.has_outer_head else None
+        self.lost_words_ = 0
+        """Words of the last prediction that had no token."""
 
     def predict(self, sentences: Sequence[Sequence[str]]) -> list[list[str]]:
         """One tag for each word."""
@@ -60,6 +62,7 @@ class ServedTagger:
     def _logits(self, sentences: Sequence[Sequence[str]]) -> list[tuple[npt.NDArray[np.float32], list[int | None]]]:
         """Logits of the words that have a token, and the positions of all."""
         aligned = encode_words(self._tokenizer, sentences, max_length=int(self.served.truncate or 0))
+        self.lost_words_ = sum(one.lost for one in aligned)
         rows = run(self._ask([list(one.ids) for one in aligned]))
         found = []
         for one, row in zip(aligned, rows, strict=True):

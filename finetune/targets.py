@@ -19,10 +19,11 @@ def find_classes(labels: Labels, *, multi_label: bool) -> list[str]:
     """The distinct labels, sorted.
 
     Raises:
-        DataError: Probabilities were given, whose columns have no names.
+        DataError: Probabilities were given, whose columns have no names; or what is no label.
     """
     if isinstance(labels, np.ndarray) and labels.dtype.kind == "f":
         raise DataError("probabilities have no names", advice="give `classes`, the labels in the order of the columns")
+    _check(labels, multi_label=multi_label)
     if multi_label:
         return sorted({label for row in labels for label in row})
     return sorted(set(map(str, labels)))
@@ -32,12 +33,15 @@ def as_targets(labels: Labels, classes: Sequence[str], *, multi_label: bool) -> 
     """Numbers to learn: [n] of classes, or [n, k] of 0 and 1 if multi-label, or the probabilities given.
 
     Raises:
-        DataError: A label is not among the classes.
+        DataError: A label is not among the classes, or is none; or a probability is no number.
     """
     if isinstance(labels, np.ndarray) and labels.dtype.kind == "f":
         if labels.ndim != 2 or labels.shape[1] != len(classes):
             raise DataError(f"probabilities for {len(classes)} classes must have so many columns, not {labels.shape}")
+        if not np.isfinite(labels).all() or (not multi_label and labels.min(initial=0) < 0):
+            raise DataError("a probability is negative or no number", advice="leave out texts that nobody judged")
         return labels.astype(np.float32)
+    _check(labels, multi_label=multi_label)
     number = {name: i for i, name in enumerate(classes)}
     try:
         if not multi_label:
@@ -67,3 +71,12 @@ def score_sets(guess: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_], *, me
     if metric == "micro-f1":
         return float(2 * right.sum() / max(total.sum(), 1))
     return float(np.mean(2 * right / np.maximum(total, 1)))
+
+
+def _check(labels: Labels, *, multi_label: bool) -> None:
+    for at, given in enumerate(labels):
+        if multi_label == isinstance(given, str) or given is None or (not multi_label and np.ndim(given)):
+            raise DataError(
+                f"label {at} is {given!r}",
+                advice="with multi_label, give a list of names for each text; without, one name",
+            )

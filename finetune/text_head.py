@@ -20,7 +20,7 @@ from labelspace.finetune.align import encode_texts
 from labelspace.finetune.backbone import Dtype, Quantization
 from labelspace.finetune.batches import Example
 from labelspace.finetune.finetuned import FineTuned
-from labelspace.finetune.logistic import fit_temperature
+from labelspace.finetune.logistic import ENOUGH_POSITIVES, fit_temperature, fit_thresholds, sigmoid
 from labelspace.finetune.losses.choice import loss_of
 from labelspace.finetune.pooling import Pooling, check_pooling
 from labelspace.finetune.targets import Labels, Metric, as_targets, find_classes, score
@@ -95,8 +95,7 @@ class TextHead(FineTuned, ABC):
         """
         if len(texts) != len(labels):
             raise DataError(f"there are {len(texts)} texts but {len(labels)} labels")
-        if self.classes is None:
-            self.classes_ = find_classes(labels, multi_label=self.multi_label)
+        self.classes_ = list(self.classes or find_classes(labels, multi_label=self.multi_label))
         if not self.classes_ or not len(texts):
             raise DataError("there is nothing to learn: no text has a label", advice="check the label column")
         self.thresholds_, self.temperature_ = np.full(len(self.classes_), 0.5), 1.0
@@ -108,7 +107,10 @@ class TextHead(FineTuned, ABC):
         return self
 
     def calibrate(self, texts: Sequence[str], labels: Labels) -> TextHead:
-        """Set the temperature so that probabilities are as sure as they may be; no likeliest label changes.
+        """Set the temperature, so that probabilities are as sure as they may be, and the thresholds of several labels.
+
+        No likeliest label changes. A label is given from the probability on that has the best F1 here; where fewer
+        than `ENOUGH_POSITIVES` labels are given in all, thresholds stay at one half.
 
         Rows that are all answered rightly would ask for a temperature of zero. So none is taken as quite certain, by
         as much as one row more would leave open (Platt, "Probabilistic outputs for support vector machines", 1999).
@@ -124,10 +126,20 @@ class TextHead(FineTuned, ABC):
         if targets.ndim == 1:
             targets = np.eye(len(self.classes_))[targets]
         doubt = 1 / (len(targets) + 2)
-        targets = targets * (1 - doubt) + doubt / (2 if self.multi_label else len(self.classes_))
+        softened = targets * (1 - doubt) + doubt / (2 if self.multi_label else len(self.classes_))
         logits = self.decision_function(texts).astype(np.float64)
-        self.temperature_ = float(fit_temperature(logits, targets, exclusive=not self.multi_label))
+        self.temperature_ = float(fit_temperature(logits, softened, exclusive=not self.multi_label))
+        if self.multi_label and (targets > 0.5).sum() >= ENOUGH_POSITIVES:
+            self.thresholds_ = fit_thresholds(sigmoid(logits / self.temperature_), targets)
         return self
+
+    def score(self, texts: Sequence[str], labels: Labels) -> float:
+        """The metric by which epochs are chosen, of what `predict` gives."""
+        chances = self.predict_proba(texts)
+        # Signs and the highest alone count, so that what is at its threshold stands for a logit of 0.
+        decided = chances - self.thresholds_.astype(np.float32) if self.multi_label else chances
+        targets = as_targets(labels, self.classes_, multi_label=self.multi_label)
+        return score(decided, targets, metric=self.metric, multi_label=self.multi_label)
 
     def decision_function(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Logits [n, k], columns as in `classes_`."""
@@ -151,7 +163,8 @@ class TextHead(FineTuned, ABC):
             return self.loss
         several = "pos-weight" if self.pos_weight else "bce"
         name = self.loss or (several if self.multi_label else "cross-entropy")
-        return loss_of(name, counts_of(targets, len(self.classes_)), multi_label=self.multi_label)
+        counts = counts_of(targets, len(self.classes_))
+        return loss_of(name, counts, multi_label=self.multi_label, warmup=len(targets))
 
     def _learned(self, data: dict[str, Any] | None = None) -> dict[str, Any]:
         if data is not None:

@@ -21,13 +21,14 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from labelspace.errors import MissingExtra
+from labelspace.errors import ConfigError, MissingExtra
 from labelspace.finetune.batches import Batch, Example, collate, epoch_steps, lengths_of
 from labelspace.finetune.checkpoint import reshard, trainable
 from labelspace.finetune.run_state import Keeper
@@ -49,6 +50,7 @@ def train(
     pad: int = 0,
     evaluate: Callable[[], float] | None = None,
     folder: Path | None = None,
+    about: str = "",
     title: str = "training",
 ) -> History:
     """Train the parameters of a model that require a gradient; ends with the best weights on dev in place.
@@ -61,9 +63,13 @@ def train(
         pad: Id to pad with.
         evaluate: Scores the model on dev, higher is better; called after each epoch.
         folder: Where state is kept, and found again after a stop; None keeps nothing.
+        about: Of what else the run hangs on, such as the loss: a state is taken up only where this is the same.
         title: Shown with the progress.
+
+    Raises:
+        ConfigError: The loss is no number any more, or what should follow the run is not installed.
     """
-    accelerator = _accelerator(settings, folder)
+    accelerator = _accelerator(settings)
     if settings.gradient_checkpointing:
         _checkpoint_gradients(model)
     model.to(accelerator.device)
@@ -71,7 +77,14 @@ def train(
     rates = [group["lr"] for group in optimizer.param_groups]
     wrapped, optimizer = accelerator.prepare(model, optimizer)
     keeper = Keeper(
-        folder, model, optimizer, accelerator, settings=settings, identity=_identity(model, examples, settings)
+        folder,
+        model,
+        optimizer,
+        accelerator,
+        settings=settings,
+        identity=_identity(model, examples, settings),
+        about=about,
+        loss=loss,
     )
     history, epoch, done = keeper.resume(title)
     lengths = [int(length) for length in lengths_of(examples)]
@@ -113,6 +126,11 @@ def train(
                     keeper.keep(history, epoch, done, loss_sum=float(running))
                     started = time.monotonic()
             loss_sum, done, epoch = float(running), 0, epoch + 1  # waits for the device
+            if settings.precision != "fp16" and not math.isfinite(loss_sum):  # there, a step that overflows is left out
+                raise ConfigError(
+                    f"the loss of epoch {epoch} is {loss_sum}, so that nothing can come of this run; lower the rate of "
+                    f"learning, {settings.learning_rate:g}"
+                )
             history.seconds += time.monotonic() - started
             history.losses.append(loss_sum / max(steps_in_epoch, 1))
             history.epochs, loss_sum = epoch, 0.0
@@ -168,19 +186,21 @@ def _attention(batch: Batch) -> contextlib.AbstractContextManager[Any]:
     return plain
 
 
-def _accelerator(settings: TrainSettings, folder: Path | None) -> Any:
+def _accelerator(settings: TrainSettings) -> Any:
     try:
         from accelerate import Accelerator
         from accelerate.state import AcceleratorState
     except ImportError as error:
         raise MissingExtra("accelerate", "finetune") from error
+    if settings.log != "none" and find_spec(settings.log) is None:  # accelerate would go on without
+        raise ConfigError(f"log={settings.log} needs a package that is not installed: pip install {settings.log}")
     # accelerate keeps the precision of the first run for the whole process, and refuses another.
     AcceleratorState._reset_state()
     return Accelerator(
         mixed_precision=settings.precision,
         cpu=settings.device == "cpu",
         log_with=None if settings.log == "none" else settings.log,
-        project_dir=None if folder is None else str(folder),
+        project_dir=settings.log_folder if settings.log == "tensorboard" else None,
     )
 
 
@@ -233,7 +253,9 @@ def _count(history: History, step: list[list[int]], lengths: Sequence[int]) -> N
 
 def _identity(model: nn.Module, examples: Sequence[Example], settings: TrainSettings) -> str:
     """Hash of all that shapes a run, so that a state is only taken up by the run that it is of."""
-    digest = hashlib.sha256(settings.model_dump_json(exclude={"checkpoint_seconds", "log", "tokens"}).encode())
+    digest = hashlib.sha256(
+        settings.model_dump_json(exclude={"checkpoint_seconds", "log", "log_folder", "tokens"}).encode()
+    )
     for name, parameter in trainable(model).items():
         digest.update(f"{name}{tuple(parameter.shape)}".encode())
     for example in examples:

@@ -135,7 +135,7 @@ def _card(name: str, model: FineTuned, space: LabelSpace, card: Mapping[str, Any
     for title, content in (
         ("Data", card.get("data")),
         ("Metrics", card.get("held_out")),
-        ("Settings", model.settings()),
+        ("Settings", {**model.settings(), "training": model.training.model_dump(mode="json")}),
     ):
         if content:
             parts += [f"## {title}", "```json\n" + json.dumps(content, indent=1, ensure_ascii=False) + "\n```"]

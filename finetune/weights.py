@@ -10,6 +10,7 @@ import torch
 
 from labelspace.errors import ConfigError
 from labelspace.finetune.adapters import Tuning
+from labelspace.finetune.backbone import quiet_hub
 from labelspace.finetune.checkpoint import gathered, is_main, read_tensors, reshard, write_tensors
 from labelspace.finetune.label_model import LabelModel
 
@@ -45,7 +46,8 @@ def save_weights(folder: Path, model: LabelModel, tokenizer: Any, *, tuning: Tun
     if tuning == "lora":
         stack.save_pretrained(str(folder), state_dict=trained, safe_serialization=True)
     elif tuning == "full":
-        stack.save_pretrained(str(folder / STACK), state_dict=trained, safe_serialization=True)
+        with quiet_hub():
+            stack.save_pretrained(str(folder / STACK), state_dict=trained, safe_serialization=True)
         tokenizer.save_pretrained(str(folder / STACK))
 
 

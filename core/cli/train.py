@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from labelspace.metrics import Report
 
 EPILOG = """\b
-DATA is labelled by people, or by `labelspace label`: then each text counts by the confidence of its
-label. A share of the texts is held out first, for the figures that are printed and saved with the
-model; a linear head is then trained on all of them. --search scores settings on the texts that are
-held out, and takes the best; the same command goes on after a stop.
+DATA is labelled by people, or by `labelspace label`: a head over embeddings then counts each text by
+the confidence of its label. A share of the texts is held out first, for the figures that are printed
+and saved with the model; a linear head is then trained on all of them. --search scores settings on
+the texts that are held out, and takes the best; the same command goes on after a stop. A head of a
+language model sends its loss to --set training.log=tensorboard (files under runs/) or =wandb.
 
 \b
 Example:
@@ -139,6 +140,7 @@ def command(
     plan = Plan.of(head, tried, trials=trials, seed=seed) if search or tried else None
     if plan is not None and not dev_fraction:
         raise ConfigError("--search needs texts to score settings on; give a --dev-fraction above 0")
+    _check_options(head)
     if head not in EMBEDDED:
         from labelspace.cli.train_tuned import Head, train_tagger, train_tuned
 
@@ -170,6 +172,25 @@ def command(
     if head == "linear":
         own = {"C": strength, **own}
     train_embedded(rows, known, chosen, own, out=out, source=data, share=dev_fraction, plan=plan)
+
+
+def _check_options(head: str) -> None:
+    """Refuse options that the head would pass over in silence.
+
+    Raises:
+        ConfigError: One was given.
+    """
+    given = click.get_current_context().get_parameter_source
+    alone = {"embedder": EMBEDDED, "balanced": EMBEDDED, "strength": ("linear",)}
+    shown = {
+        "embedder": "--embedder is for heads over embeddings; a head of a language model reads with its --base",
+        "balanced": "--balanced is for heads over embeddings; write --set loss=balanced, or --set pos_weight=true "
+        "where a text has several labels",
+        "strength": "--C is for a linear head",
+    }
+    for name, heads in alone.items():
+        if head not in heads and given(name) == click.core.ParameterSource.COMMANDLINE:
+            raise ConfigError(f"{shown[name]}: this one is {head}")
 
 
 def train_embedded(

@@ -120,6 +120,8 @@ def train_tuned(
     from labelspace.finetune.tuned_store import save_tuned
     from labelspace.metrics import evaluate
 
+    if any(weight < 1 for weight in rows.weights):
+        note(f"an {head.kind} head lets every text count the same; --min-confidence leaves out those that are not sure")
     present = {name for row in rows.kept for name in row.labels or ()}
     classes = [name for name in [*space.leaves, *filter(None, [space.other])] if name in present]
     known: dict[str, Any] = {"multi_label": space.multi_label}
@@ -159,7 +161,8 @@ def train_tuned(
         measured = {name: report.value(name) for name in SHOWN if name in report.measures}
         card["held_out"] = {"texts": len(asked), "share": share, "best_epoch": model.history_.best_epoch, **measured}
         figures = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in measured.items())
-        by = "settings and epoch were" if plan else "the epoch was"
+        by = [*(["settings"] if plan else []), "the epoch", *(["thresholds"] if space.multi_label else [])]
+        by = " and ".join(by) + (" were" if len(by) > 1 else " was")
         note(f"held out: {len(asked):,} texts, by which {by} chosen: {figures}")
     save_tuned(out, model, space, card)
     clear(out)
@@ -218,15 +221,24 @@ def predict_tags(tagger: Any, data: str, *, out: str) -> int:
 
     from labelspace.data import read_records, write_rows
 
+    lost = 0
+
     def rows() -> Iterator[dict[str, Any]]:
         records = iter(read_records(data))
         while batch := list(islice(records, 256)):
+            nonlocal lost
             words = [list(record.tokens or record.text.split()) for record in batch]
-            for record, given, tags in zip(batch, words, tagger.predict(words), strict=True):
+            found = tagger.predict(words)
+            lost += tagger.lost_words_
+            for record, given, tags in zip(batch, words, found, strict=True):
                 yield {"id": record.id, "tokens": given, "tags": tags}
 
     count = write_rows(out, rows())
     note(f"{count:,} sentences tagged" + ("" if out == "-" else f"; written to {out}"))
+    if lost:
+        note(
+            f"{lost:,} words got O because the model did not read them: they are beyond its max_length or have no token"
+        )
     return 0
 
 

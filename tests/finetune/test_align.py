@@ -6,6 +6,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from labelspace.errors import DataError
 from labelspace.finetune.align import encode_texts, encode_words
 
 
@@ -63,6 +64,19 @@ def test_texts_know_whether_they_were_cut(make: Any) -> None:
     assert [len(row) for row in ids] == ([4, 5, 5] if make is wordpiece else [2, 3, 5])
     again, _ = encode_texts(make(), ["new it it it it"], max_length=5)
     assert again[0] == ids[2]
+
+
+@pytest.mark.parametrize("make", [wordpiece, byte_level])
+def test_half_a_surrogate_pair_is_one_character_that_nobody_knows(make: Any) -> None:
+    assert encode_texts(make(), ["new \ud83d"], max_length=8) == encode_texts(make(), ["new \ufffd"], max_length=8)
+    found = encode_words(make(), [["\ud83d", "new"]], max_length=8)
+    assert found == encode_words(make(), [["\ufffd", "new"]], max_length=8)
+
+
+@pytest.mark.parametrize("text", [None, float("nan"), 3])
+def test_what_is_no_text(text: Any) -> None:
+    with pytest.raises(DataError, match=f"text 1 is {text!r}; texts are strings"):
+        encode_texts(wordpiece(), ["new", text], max_length=8)
 
 
 @pytest.mark.parametrize("make", [wordpiece, byte_level])

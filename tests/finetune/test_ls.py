@@ -17,10 +17,14 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from labelspace.errors import ConfigError, DataError
 from labelspace.finetune.adapters import LoraSettings
 from labelspace.finetune.backbone import Backbone, load_backbone, without_pooler
-from labelspace.finetune.batches import Example, collate
+from labelspace.finetune.batches import Batch, Example, collate
+from labelspace.finetune.described import LabelDescriptions
+from labelspace.finetune.few_shot import FewShot
 from labelspace.finetune.label_model import LabelModel, TokenDropout, logits_of
 from labelspace.finetune.ls import LabelSupervised
 from labelspace.finetune.ls_token import LabelSupervisedTagger
+from labelspace.finetune.prompt_tuning import PromptTuning
+from labelspace.finetune.ptec import PTEC
 from labelspace.finetune.train_settings import TrainSettings
 
 # What transformers does when it loads DeBERTa.
@@ -104,7 +108,39 @@ def test_a_causal_or_unmasked_classifier_equals_the_one_of_transformers(name: st
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["llama", "mistral", "qwen3", "gpt2", "bert", "deberta", "modernbert"])
+@pytest.mark.parametrize("name", ["bert", "deberta", "modernbert"])
+def test_an_encoder_s_classifier_equals_the_one_of_transformers(name: str) -> None:
+    """Theirs pools the first token through a layer of its own, which is a head to us."""
+    whole = make(transformers.AutoModelForSequenceClassification, name)
+    if name == "bert":
+        parts = [whole.bert.pooler.dense, torch.nn.Tanh(), whole.classifier]
+    elif name == "deberta":
+        parts = [whole.pooler.dense, torch.nn.GELU(), whole.classifier]
+    else:
+        parts = [whole.head, whole.classifier]
+    rows = [TEXT, TEXT[:3]]
+    with torch.no_grad():
+        expected = [whole(torch.tensor([row]), attention_mask=torch.ones(1, len(row))).logits[0] for row in rows]
+    model = LabelModel(Backbone(without_pooler(stack_of(whole))), torch.nn.Sequential(*parts), pooling="first").eval()
+    torch.testing.assert_close(logits(model, rows), torch.stack(expected), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("unmask_from", [None, 0])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_logits_of_tokens_whatever_the_padding(name: str, unmask_from: int | None) -> None:
+    backbone = Backbone(without_pooler(make(transformers.AutoModel, name)), unmask_from=unmask_from)
+    model = LabelModel(backbone, torch.nn.Linear(32, 3)).eval()
+    words = torch.tensor([0, 2, 5])
+    with torch.no_grad():
+        expected = model.head(backbone(torch.tensor([TEXT]), torch.ones(1, 6, dtype=torch.long))[0, words])
+        for left, right in ((0, 9), (9, 0), (4, 5)):
+            ids = torch.tensor([[7] * left + TEXT + [7] * right])
+            mask = torch.tensor([[0] * left + [1] * 6 + [0] * right])
+            found = model(Batch(ids, mask, None, (torch.zeros(3, dtype=torch.long), words + left)))
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral", "qwen3", "gemma", "gpt2", "bert", "deberta", "modernbert"])
 def test_a_tagger_equals_the_one_of_transformers(name: str) -> None:
     whole = make(transformers.AutoModelForTokenClassification, name)
     head = torch.nn.Sequential(whole.head, whole.classifier) if name == "modernbert" else head_of(whole)
@@ -265,6 +301,74 @@ def test_peft_alone_loads_what_was_saved(base: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(classifier.decision_function(TEXTS[:1])[0], (weight @ hidden).numpy(), atol=1e-5)
 
 
+def test_heads_are_estimators_of_scikit_learn(base: str) -> None:
+    from sklearn.base import clone, is_classifier
+    from sklearn.model_selection import GridSearchCV
+
+    head = LabelSupervised(base, pooling="mean", tuning="frozen", training=FAST.model_copy(update={"epochs": 3}))
+    assert is_classifier(head) and "pooling='mean'" in repr(head)
+    searched = GridSearchCV(head, {"training__learning_rate": [1e-7, 0.1], "bias": [True]}, cv=2)
+    searched.fit(TEXTS, ANIMALS)
+    assert searched.best_params_ == {"training__learning_rate": 0.1, "bias": True}
+    assert searched.best_estimator_.training.epochs == 3
+    assert searched.score(TEXTS, ANIMALS) == np.mean(np.array(searched.predict(TEXTS)) == ANIMALS)
+    assert clone(searched.best_estimator_).classes_ == []
+    for other in (FewShot(base), PTEC(base), PromptTuning(base), LabelSupervisedTagger(base),
+                  LabelDescriptions(base, label_texts={"cat": "purrs"})):  # fmt: skip
+        assert clone(other).get_params() == other.get_params()
+    with pytest.raises(ConfigError, match="no parameter 'poling'; it has: backbone_dropout, base"):
+        head.set_params(poling="mean")
+    with pytest.raises(ConfigError, match=r"epochs: .*greater than or equal to 0"):
+        head.set_params(training__epochs=-1)
+
+
+def test_thresholds_are_those_of_the_best_f1_on_dev(base: str, tmp_path: Path) -> None:
+    labels = [[word for word in ("red", "big") if word in text] for text in TEXTS]
+    slow = FAST.model_copy(update={"epochs": 1, "learning_rate": 1e-3})
+    head = LabelSupervised(base, multi_label=True, pooling="mean", tuning="frozen", training=slow)
+    head.fit(TEXTS, labels)
+    before = head.score(TEXTS, labels)
+    head.calibrate(TEXTS, labels)
+    assert head.score(TEXTS, labels) > before
+    assert len(set(head.thresholds_.tolist())) == 2 and 0.5 not in head.thresholds_
+    head.save(tmp_path)
+    assert LabelSupervised.load(tmp_path, device="cpu").predict(TEXTS) == head.predict(TEXTS)
+    few = (
+        LabelSupervised(base, multi_label=True, tuning="frozen", training=slow)
+        .fit(TEXTS, labels)
+        .calibrate(TEXTS[:4], labels[:4])
+    )
+    assert few.thresholds_.tolist() == [0.5, 0.5]  # of too few positives to tell
+
+
+def test_a_text_is_cut_where_the_positions_of_the_stack_end(base: str, tmp_path: Path, capsys: Any) -> None:
+    shutil.copytree(base, tmp_path / "short")
+    config = transformers.BertConfig(**SIZES, max_position_embeddings=6)
+    transformers.BertModel(config).save_pretrained(tmp_path / "short")
+    quick = FAST.model_copy(update={"epochs": 1})
+    head = LabelSupervised(tmp_path / "short", pooling="mean", tuning="frozen", training=quick)
+    head.fit([f"{text} {text}" for text in TEXTS], ANIMALS)
+    assert "has room for 6 tokens of a text" in capsys.readouterr().err
+    words = TEXTS[0].split()
+    np.testing.assert_array_equal(
+        head.predict_proba([" ".join([*words, *words])]), head.predict_proba([" ".join([*words, *words][:6])])
+    )
+    prompted = PTEC(tmp_path / "short", multi_label=False, prompt_length=4, training=quick).fit(TEXTS, ANIMALS)
+    assert prompted.max_length == 2 and len(prompted.predict(TEXTS)) == len(TEXTS)
+    with pytest.raises(ConfigError, match="reads 6 tokens at most, and a prompt of 6 vectors leaves none"):
+        PTEC(tmp_path / "short", prompt_length=6).fit(["a", "b"], [["cat"], ["dog"]])
+
+
+@pytest.mark.parametrize(
+    "changed", [{"loss": "focal"}, {"pooling": "max"}, {"lora": LoraSettings(alpha=1.0)}, {"dropout": 0.5}]
+)
+def test_a_state_of_other_settings_is_left_alone(base: str, tmp_path: Path, changed: Any, capsys: Any) -> None:
+    quick = FAST.model_copy(update={"epochs": 1})
+    LabelSupervised(base, training=quick).fit(TEXTS, ANIMALS, folder=tmp_path)
+    LabelSupervised(base, training=quick, **changed).fit(TEXTS, ANIMALS, folder=tmp_path)
+    assert "this one starts anew" in capsys.readouterr().err
+
+
 def test_several_labels_or_none(base: str, tmp_path: Path) -> None:
     labels = [[word for word in ("red", "cat", "ran") if word in text] for text in TEXTS]
     classifier = LabelSupervised(base, multi_label=True, pooling="mean", pos_weight=True, training=FAST)
@@ -301,7 +405,7 @@ def test_a_stopped_fit_goes_on(base: str, tmp_path: Path) -> None:
     settings = FAST.model_copy(update={"checkpoint_seconds": 0.0})
     with pytest.raises(Stop):
         LabelSupervised(base, training=settings, loss=loss).fit(TEXTS, ANIMALS, folder=tmp_path)
-    again = LabelSupervised(base, training=settings).fit(TEXTS, ANIMALS, folder=tmp_path)
+    again = LabelSupervised(base, training=settings, loss=loss).fit(TEXTS, ANIMALS, folder=tmp_path)
     assert again.history_ is not None and again.history_.steps == 36
     np.testing.assert_array_equal(again.decision_function(TEXTS), whole)
 
@@ -312,11 +416,23 @@ def test_a_stopped_fit_goes_on(base: str, tmp_path: Path) -> None:
         (["a"], [], "1 texts but 0 labels"),
         ([], [], "nothing to learn"),
         (["a"], np.array([[0.5, 0.5]]), "probabilities have no names; give `classes`"),
+        (["a", "b"], [["cat"], ["dog"]], r"label 0 is \['cat'\]; with multi_label, give a list"),
+        (["a", "b"], ["cat", None], "label 1 is None; with multi_label"),
     ],
 )
 def test_what_can_not_be_learned(base: str, texts: list[str], labels: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         LabelSupervised(base).fit(texts, labels)
+
+
+def test_labels_that_are_no_lists_and_shares_that_are_no_numbers(base: str) -> None:
+    with pytest.raises(DataError, match="label 0 is 'cat'; with multi_label, give a list of names"):
+        LabelSupervised(base, multi_label=True).fit(["a", "b"], ["cat", "dog"])
+    for wrong in (np.nan, -0.5):
+        with pytest.raises(DataError, match="a probability is negative or no number"):
+            LabelSupervised(base, classes=["x", "y"]).fit(["a", "b"], np.array([[wrong, 1.0], [0.5, 0.5]]))
+    with pytest.raises(DataError, match="the label 'fish' is not among the 2 classes"):
+        PromptTuning(base, classes=["cat", "dog"], multi_label=False).fit(["a cat"], ["fish"])
 
 
 def test_what_can_not_be_used(base: str, tmp_path: Path) -> None:

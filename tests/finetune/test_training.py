@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
@@ -15,11 +16,13 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from labelspace.errors import ConfigError
 from labelspace.finetune.adapters import LoraSettings, adapt
 from labelspace.finetune.backbone import Backbone
 from labelspace.finetune.batches import Example
 from labelspace.finetune.checkpoint import gathered, read_tensors, trainable, write_tensors
 from labelspace.finetune.label_model import LabelModel, logits_of
+from labelspace.finetune.losses.longtail import Comic
 from labelspace.finetune.run_state import BEST, STATE
 from labelspace.finetune.train_settings import TrainSettings
 from labelspace.finetune.training import train
@@ -172,9 +175,61 @@ def test_a_state_of_another_run_is_left_alone(tmp_path: Path, capsys: pytest.Cap
     assert all(torch.equal(value, saved[f"model.{name}"]) for name, value in trainable(model).items())
 
 
-def test_a_damaged_state_says_so(tmp_path: Path) -> None:
-    from labelspace.errors import ConfigError
+def test_a_loss_that_remembers_goes_on_from_what_it_knew(tmp_path: Path) -> None:
+    class Stop(Exception):
+        pass
 
+    class Stopped(Comic):
+        calls, stop = 0, 0
+
+        def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            self.calls += 1
+            if self.calls == self.stop:
+                raise Stop
+            return super().forward(logits, targets)
+
+    examples = [Example(e.ids, np.eye(3, dtype=np.float32)[e.target]) for e in make_examples()]
+    settings = QUICK.model_copy(update={"checkpoint_seconds": 0.0})
+    ends = []
+    for stop in (0, 8):
+        for at in (stop, 0):
+            model, loss = make_model("frozen"), Stopped([16, 16, 16], warmup=10, tau=0.4)
+            torch.manual_seed(5)
+            loss.stop = at
+            with pytest.raises(Stop) if at else contextlib.nullcontext():
+                train(model, examples, loss=loss, settings=settings, folder=tmp_path / str(stop))
+        ends.append(flat(model))
+    assert torch.equal(*ends)
+    assert int(loss.rows) == 96
+
+
+def test_a_loss_that_is_no_number_ends_the_run() -> None:
+    settings = QUICK.model_copy(update={"learning_rate": 1e30})
+    with pytest.raises(ConfigError, match=r"the loss of epoch 1 is nan, .*lower the rate of learning, 1e\+30"):
+        train(make_model("full"), make_examples(), loss=cross_entropy, settings=settings)
+
+
+@pytest.mark.parametrize("setting", ["learning_rate", "warmup", "weight_decay", "min_delta", "checkpoint_seconds"])
+def test_settings_are_numbers(setting: str) -> None:
+    with pytest.raises(ValueError, match=setting):
+        TrainSettings.model_validate({setting: float("nan")})
+
+
+def test_figures_can_not_be_sent_to_what_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labelspace.finetune.training.find_spec", lambda _name: None)
+    with pytest.raises(ConfigError, match="log=wandb needs .*: pip install wandb"):
+        train(make_model(), make_examples(), loss=cross_entropy, settings=QUICK.model_copy(update={"log": "wandb"}))
+
+
+def test_figures_for_tensorboard_stay_when_the_state_goes(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    settings = QUICK.model_copy(update={"log": "tensorboard", "log_folder": str(tmp_path / "logs")})
+    train(make_model("frozen"), make_examples(), loss=cross_entropy, settings=settings, folder=tmp_path / "state")
+    assert [path for path in (tmp_path / "logs").rglob("events*") if path.stat().st_size > 500]
+    assert {path.name for path in (tmp_path / "state").iterdir()} == {STATE}
+
+
+def test_a_damaged_state_says_so(tmp_path: Path) -> None:
     (tmp_path / STATE).write_bytes(b"nonsense")
     with pytest.raises(ConfigError, match="remove it to start this training anew"):
         train(make_model(), make_examples(), loss=cross_entropy, settings=QUICK, folder=tmp_path)

@@ -118,6 +118,8 @@ def test_train_and_predict_words(base: str, tmp_path: Path) -> None:
     assert "span F1 1.000" in said and "a tagger for 1 types of spans" in said
     call("predict", str(out), data, "--out", str(tmp_path / "made.jsonl"))
     assert lines(tmp_path / "made.jsonl") == rows
+    sentences = write(tmp_path / "long.jsonl", [{"id": "a", "tokens": ["the"] * 300, "tags": ["O"] * 300}])
+    assert "44 words got O because the model did not read them" in call("predict", str(out), sentences, "--out", "-")
     with pytest.raises(LabelspaceError, match="gives tags to words, not labels to texts"):
         load_classifier(out)
 
@@ -147,6 +149,11 @@ def test_a_settings_file_and_what_lies_over_it(tmp_path: Path) -> None:
             "--base is for heads of a language model, such as ls; a linear head reads what --embedder gives",
         ),
         (["--head", "ls-token", "--base", "x"], "no row has words and tags"),
+        (["--head", "ls", "--base", "x", "--balanced"], "write --set loss=balanced, or --set pos_weight=true"),
+        (["--head", "ls", "--base", "x", "--embedder", "tfidf"], "reads with its --base: this one is ls"),
+        (["--head", "knn", "--C", "3"], "--C is for a linear head: this one is knn"),
+        (["--head", "ls", "--base", "x", "--set", "training.learning_rate=.nan"], "learning_rate: .*finite"),
+        (["--head", "ls", "--base", "x", "--set", "dropout=1"], "dropout: .*less than 1"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, arguments: list[str], message: str) -> None:
