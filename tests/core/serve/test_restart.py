@@ -19,7 +19,7 @@ from labelspace.finetune.store import save_model
 from labelspace.records import Prediction
 from labelspace.serve.client import VLLMClassifier
 
-TEXTS = [f"{what} {n}" if n % 7 else " " for n, what in enumerate(["parcel", "pump", "refund", "seeds"] * 1500)]
+TEXTS = [f"{what} {n}" if n % 7 else " " for n, what in enumerate(["parcel", "pump", "refund", "seeds"] * 600)]
 
 
 @contextmanager
