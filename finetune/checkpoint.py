@@ -46,7 +46,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             data = json.loads((file.metadata() or {})[_HEADER])
             return {name: file.get_tensor(name) for name in file.keys()}, data  # noqa: SIM118
     except (SafetensorError, KeyError, ValueError) as error:
-        raise ConfigError(f"{path}: can't be read ({error}); remove it to start this training anew") from error
+        raise ConfigError(f"{path}: can't be read ({error}); remove it and train again") from error
 
 
 def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -31,7 +31,7 @@ from labelspace.finetune.classifier import HeadClassifier
 from labelspace.finetune.embedded import EmbeddingHead
 from labelspace.finetune.linear import LinearHead
 from labelspace.finetune.nearest import NearestHead
-from labelspace.finetune.tuned_store import KINDS, load_tuned, no_tagger
+from labelspace.finetune.tuned_store import KINDS, check_target, load_tuned, no_tagger
 from labelspace.finetune.two_layer import TwoLayerHead
 from labelspace.space import LabelSpace
 
@@ -64,8 +64,7 @@ def save_model(
 
     HeadClassifier(head, space)  # refuses what does not fit
     folder = Path(folder).resolve()  # so that "." has a name
-    if folder.exists() and not (folder.is_dir() and ((folder / MODEL).exists() or not any(folder.iterdir()))):
-        raise DataError("is there already and is no model", path=str(folder), advice="name another folder")
+    check_target(folder)
     tensors, data = head.to_tensors()
     tensors = {f"head.{name}": tensor for name, tensor in tensors.items()}
     embedder: dict[str, Any] = {"spec": head.fitted_embedder.name}

@@ -22,6 +22,7 @@ from labelspace.finetune.batches import Example
 from labelspace.finetune.finetuned import FineTuned
 from labelspace.finetune.logistic import ENOUGH_POSITIVES, fit_temperature, fit_thresholds, sigmoid
 from labelspace.finetune.losses.choice import loss_of
+from labelspace.finetune.losses.noise import EarlyLearning
 from labelspace.finetune.pooling import Pooling, check_pooling
 from labelspace.finetune.targets import Labels, Metric, as_targets, find_classes, score
 from labelspace.finetune.train_settings import TrainSettings
@@ -100,9 +101,13 @@ class TextHead(FineTuned, ABC):
             raise DataError("there is nothing to learn: no text has a label", advice="check the label column")
         self.thresholds_, self.temperature_ = np.full(len(self.classes_), 0.5), 1.0
         targets = as_targets(labels, self.classes_, multi_label=self.multi_label)
+        loss = self._loss_for(targets)
+        if isinstance(loss, EarlyLearning):
+            if targets.ndim != 1:
+                raise DataError("early-learning is for names of labels, not for their probabilities")
+            targets = np.stack([targets, np.arange(len(targets))], axis=1).astype(np.float32)
         self._prepare()
         examples = [Example(ids, target) for ids, target in zip(self._encode(texts), targets, strict=True)]
-        loss = self._loss_for(targets)
         self._train(examples, loss, None if dev is None else self._scorer(*dev), folder)
         return self
 

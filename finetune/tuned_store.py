@@ -42,6 +42,16 @@ def head_class(kind: str) -> Any:
         raise MissingExtra(str(error.name), "finetune") from error
 
 
+def check_target(folder: Path) -> None:
+    """Refuse a folder in which a model would take the place of something else.
+
+    Raises:
+        DataError: It holds something other than a model.
+    """
+    if folder.exists() and not (folder.is_dir() and ((folder / MODEL).exists() or not any(folder.iterdir()))):
+        raise DataError("is there already and is no model", path=str(folder), advice="name another folder")
+
+
 def save_tuned(folder: str | Path, model: FineTuned, space: LabelSpace, card: Mapping[str, Any] | None = None) -> None:
     """Write a fine-tuned model; one that is there is replaced when the new one is whole.
 
@@ -57,8 +67,7 @@ def save_tuned(folder: str | Path, model: FineTuned, space: LabelSpace, card: Ma
     from labelspace import __version__
 
     folder = Path(folder).resolve()
-    if folder.exists() and not (folder.is_dir() and ((folder / MODEL).exists() or not any(folder.iterdir()))):
-        raise DataError("is there already and is no model", path=str(folder), advice="name another folder")
+    check_target(folder)
     mark = secrets.token_hex(4)
     made, old = folder.with_name(f".{folder.name}.{mark}.part"), folder.with_name(f".{folder.name}.{mark}.old")
     about = {

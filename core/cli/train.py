@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -135,7 +136,9 @@ def command(
     """
     from labelspace.cli.train_search import Plan
     from labelspace.data import read_records
+    from labelspace.finetune.tuned_store import check_target
 
+    check_target(Path(out))
     known = None if space is None else load_space(space)
     plan = Plan.of(head, tried, trials=trials, seed=seed) if search or tried else None
     if plan is not None and not dev_fraction:

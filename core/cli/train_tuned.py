@@ -184,6 +184,10 @@ def train_tagger(
     kept = [record for record in records if record.tokens and record.tags]
     if not kept:
         raise DataError("no row has words and tags", path=source, advice="give columns `tokens` and `tags`, both lists")
+    if all(tag == "O" for record in kept for tag in record.tags or ()):
+        raise DataError(
+            "no word has a tag other than O", path=source, advice="give B-type and I-type to words of spans"
+        )
     fitted, asked = _parts(kept, lambda record: " ".join(record.tokens or ()), share, seed, plan)
 
     def both(rows: list[Record]) -> tuple[list[Any], list[Any]]:
@@ -255,6 +259,9 @@ def _parts(
     asked: list[Record] = []
     for record in records:
         (asked if is_held(key(record), share, seed) else fitted).append(record)
+    if not fitted:  # a handful, or copies of one text, which stay together
+        note("too few texts to hold some out; nothing was measured")
+        fitted, asked = asked, []
     if plan is not None and not asked:
         raise ConfigError("too few texts to hold some out, and so to search")
     return fitted, asked

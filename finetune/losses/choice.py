@@ -20,12 +20,13 @@ from labelspace.finetune.losses.basic import (
     positive_weight,
 )
 from labelspace.finetune.losses.longtail import Comic, head_tail_factor, logit_adjusted, multi_focal
-from labelspace.finetune.losses.noise import symmetric_cross_entropy
+from labelspace.finetune.losses.noise import EarlyLearning, symmetric_cross_entropy
 from labelspace.finetune.losses.partial import candidates, positive_unlabelled
 
 SingleLoss = Literal[
-    "cross-entropy", "balanced", "smoothed", "focal", "symmetric", "logit-adjusted", "distillation", "candidates"
-]
+    "cross-entropy", "balanced", "smoothed", "focal", "symmetric", "early-learning", "logit-adjusted", "distillation",
+    "candidates",
+]  # fmt: skip
 """For one label a text."""
 MultiLoss = Literal[
     "bce", "pos-weight", "asymmetric", "focal", "positive-unlabelled", "multi-focal", "comic", "distillation"
@@ -38,7 +39,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 def loss_of(name: str, counts: Sequence[int], *, multi_label: bool, warmup: int = 0) -> Loss:
     """Make a loss, with the defaults of its paper.
 
-    `EarlyLearning` is not among them, since its targets carry row numbers.
+    Targets of early-learning carry the number of their row besides that of the label: see `EarlyLearning`.
 
     Args:
         name: Of `MultiLoss` if multi-label, else of `SingleLoss`.
@@ -71,6 +72,7 @@ def loss_of(name: str, counts: Sequence[int], *, multi_label: bool, warmup: int 
         "smoothed": lambda: partial(cross_entropy, smoothing=0.1),
         "focal": lambda: focal,
         "symmetric": lambda: symmetric_cross_entropy,
+        "early-learning": lambda: EarlyLearning(sum(counts), len(counts)),
         "logit-adjusted": lambda: partial(logit_adjusted, counts=torch.as_tensor(counts)),
         "distillation": lambda: distillation,
         "candidates": lambda: candidates,

@@ -381,6 +381,15 @@ def test_several_labels_or_none(base: str, tmp_path: Path) -> None:
     assert all("red" in row and "cat" not in row for row in found)
 
 
+def test_early_learning_forgives_wrong_labels(base: str) -> None:
+    wrong = ["cat" if at % 8 == 0 else name for at, name in enumerate(ANIMALS)]
+    settings = FAST.model_copy(update={"epochs": 8})
+    head = LabelSupervised(base, pooling="mean", loss="early-learning", training=settings).fit(TEXTS, wrong)
+    assert np.mean(np.array(head.predict(TEXTS)) == ANIMALS) > np.mean(np.array(wrong) == ANIMALS)
+    with pytest.raises(DataError, match="early-learning is for names"):
+        LabelSupervised(base, classes=["x", "y"], loss="early-learning").fit(["a", "b"], np.eye(2))
+
+
 def test_probabilities_of_a_teacher(base: str) -> None:
     training = FAST.model_copy(update={"epochs": 30})
     soft = np.array([[0.2, 0.8, 0.0] if name == "cat" else [0.6, 0.0, 0.4] for name in ANIMALS])

@@ -231,7 +231,7 @@ def test_figures_for_tensorboard_stay_when_the_state_goes(tmp_path: Path) -> Non
 
 def test_a_damaged_state_says_so(tmp_path: Path) -> None:
     (tmp_path / STATE).write_bytes(b"nonsense")
-    with pytest.raises(ConfigError, match="remove it to start this training anew"):
+    with pytest.raises(ConfigError, match="remove it and train again"):
         train(make_model(), make_examples(), loss=cross_entropy, settings=QUICK, folder=tmp_path)
 
 

@@ -162,6 +162,26 @@ def test_what_is_refused(tmp_path: Path, arguments: list[str], message: str) -> 
         call("train", data, "--out", str(tmp_path / "model"), *arguments)
 
 
+def test_what_is_no_model_is_not_overwritten_and_nothing_is_trained_first(base: str, tmp_path: Path) -> None:
+    data = write(tmp_path / "data.jsonl", [{"text": f"the {word}", "label": word} for word in ("cat", "dog")])
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes").write_text("keep")
+    with pytest.raises(LabelspaceError, match="is there already and is no model"):
+        call("train", data, "--head", "ls", "--base", base, "--out", str(tmp_path / "mine"))
+    assert not list(tmp_path.glob(".mine*"))
+
+
+def test_tags_that_are_all_outside_and_sentences_that_are_all_one(base: str, tmp_path: Path) -> None:
+    command = ["--head", "ls-token", "--base", base, "--out", str(tmp_path / "model"), "--dev-fraction", "0.9"]
+    command += [part for pair in ("training.epochs=1", "tuning=frozen") for part in ("--set", pair)]
+    outside = write(tmp_path / "outside.jsonl", [{"tokens": ["the", "cat"], "tags": ["O", "O"]}] * 4)
+    with pytest.raises(LabelspaceError, match="no word has a tag other than O"):
+        call("train", outside, *command)
+    copies = write(tmp_path / "copies.jsonl", [{"tokens": ["in", "Rome"], "tags": ["O", "B-place"]}] * 4)
+    said = call("train", copies, *command)
+    assert "too few texts to hold some out" in said and "trained on 4 sentences" in said
+
+
 def test_defaults_are_those_of_the_classes() -> None:
     """The settings of the command line and the arguments of the classes say the same twice."""
     import inspect

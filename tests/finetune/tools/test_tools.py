@@ -378,6 +378,8 @@ def test_everything_that_can_be_tuned_is_trained_and_found_again(tiny: Path, tmp
         result = CliRunner().invoke(tools_command, [str(part) for part in command], catch_exceptions=False)
         assert result.exit_code == 0, result.output
     assert result.output.count("fine-tuned before, kept") == 3
+    other = CliRunner().invoke(tools_command, [str(part) for part in [*command, "--seed", "1"]])
+    assert "was fine-tuned on other tools or usages" in str(other.exception)
     retriever, _, _ = load_retriever(out, load=load_trained)
     assert isinstance(retriever, Clauses)
     assert isinstance(retriever.inner, Refined)
