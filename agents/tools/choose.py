@@ -110,14 +110,16 @@ class ToolChooser:
         usual = scores.mean(axis=1)
         if available is not None:
             offered = set(available)
-            scores = np.where([name in offered for name in self.retriever.tools], scores, np.float32(-1e9))
+            having = np.array([name in offered for name in self.retriever.tools])
+            scores = np.where(having, scores, np.float32(-1e9))
+            usual = usual if having.any() else np.full(len(asked), np.inf, np.float32)  # then none fits
         rows = iter(zip(scores.max(axis=1) - usual, log_shares(scores), strict=True))
         for record in records:
             if record.is_blank:
                 yield set_aside_blank(record, source)
                 continue
             standing, shares = next(rows)
-            if standing < limits.least_score:
+            if standing < limits.least_score or standing == NEVER:
                 yield Prediction(record.id, status="abstained", reason=NO_TOOL, source=source)
                 continue
             # The best tool is always taken: a set that says "some tool fits, but none of these" helps nobody.

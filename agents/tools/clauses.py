@@ -27,6 +27,8 @@ LEAST = 3
 """Words that a part must have: fewer mean nothing without what stands beside them."""
 MOST = 8
 """Parts of a query that are looked up; the rest of a long text is read as part of the whole alone."""
+LONGEST = 2_000
+"""Characters in which parts are looked for: a pasted document is no list of needs, and cutting takes time."""
 FLOOR = 1e-4
 """Share that every tool has in every part, so that what no part needs keeps a score."""
 
@@ -48,7 +50,7 @@ def clauses_of(query: str, *, least: int = LEAST, most: int = MOST) -> list[str]
         most: Parts at most; what follows them is left out.
     """
     parts: list[str] = []
-    for sentence in _SENTENCE.split(query.strip()):
+    for sentence in _SENTENCE.split(query.strip()[:LONGEST]):
         pieces = _cut(sentence, least)
         if parts and len(pieces) == 1 and len(pieces[0].split()) < least:
             parts[-1] = f"{parts[-1]} {pieces[0]}"  # "Thanks a lot!" after a request is part of it

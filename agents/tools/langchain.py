@@ -112,6 +112,8 @@ def search_function(finder: Retriever | ToolChooser, *, k: int = 5) -> Callable[
         Args:
             query: What is to be done, in a sentence.
         """
+        if not query.strip():
+            return []
         if isinstance(finder, ToolChooser):
             return list(finder.choose([query])[0])
         return [name for name, _ in finder.search([query], k)[0]]

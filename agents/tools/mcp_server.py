@@ -13,6 +13,8 @@ from labelspace.errors import MissingExtra
 
 MOST = 50
 """Tools that one call can ask for."""
+LONGEST = 10_000
+"""Characters of a query: what is longer is a document, and would keep others waiting."""
 
 
 def make_server(finder: Retriever | ToolChooser, tools: ToolSet, *, k: int = 5) -> Any:
@@ -28,6 +30,7 @@ def make_server(finder: Retriever | ToolChooser, tools: ToolSet, *, k: int = 5) 
     """
     try:
         from mcp.server import MCPServer
+        from mcp.server.mcpserver.exceptions import ToolError
     except ImportError as error:
         raise MissingExtra("mcp", "mcp") from error
     server = MCPServer(
@@ -43,6 +46,8 @@ def make_server(finder: Retriever | ToolChooser, tools: ToolSet, *, k: int = 5) 
             query: What is to be done, in a sentence.
             limit: At most so many tools.
         """
+        if len(query) > LONGEST:
+            raise ToolError(f"say what is to be done in a sentence or two; this has {len(query):,} characters")
         return {"tools": find(finder, tools, query, limit=max(1, min(limit, MOST)))}
 
     server.add_tool(find_tools, description=cleandoc(find_tools.__doc__ or ""))

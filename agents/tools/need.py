@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
@@ -10,8 +11,12 @@ from labelspace.agents.tools.retriever import Retriever, by_turns
 
 FOLLOW_UP = 6
 """A message of fewer words is likely to mean nothing without the one before it: "And in Rome?"."""
+BACK = 3
+"""Messages of the user, before such a one, that are read with it."""
 LONGEST = 2_000
 """Characters of a message that are read; encoders read fewer."""
+
+_SENTENCE = re.compile(r"(?<=[.!?。！？])\s+|\n+")
 
 
 class Turn(Protocol):
@@ -40,9 +45,10 @@ def text_of(message: Any) -> str:
 def current_needs(messages: Sequence[Any]) -> list[str]:
     """The queries that tell what is needed now, the weightiest first.
 
-    That is what the user said last, with what was said before it if it is too short to stand alone; and what the
-    model has said since, where it announces its next step. What the tools returned is not read: it is long,
-    and says what was needed, not what is.
+    That is what the user said last. If it is too short to stand alone, then also with what the user said before, back
+    to what does; and with the question that it answers, if the model ended on one: "Shall I send it to Ann?". And what
+    the model has said since, where it announces its next step. What the tools returned is not read: it is long, and
+    says what was needed, not what is.
     """
     asked = [place for place, message in enumerate(messages) if message.type == "human" and text_of(message)]
     if not asked:
@@ -50,11 +56,25 @@ def current_needs(messages: Sequence[Any]) -> list[str]:
     last = text_of(messages[asked[-1]])
     found = [last]
     if len(asked) > 1 and len(last.split()) < FOLLOW_UP:
-        found.insert(0, f"{text_of(messages[asked[-2]])}\n{last}")
+        together = [last]
+        for place in reversed(asked[-1 - BACK : -1]):
+            together.insert(0, text_of(messages[place]))
+            if len(together[0].split()) >= FOLLOW_UP:
+                break
+        found.insert(0, "\n".join(together))
+        found += question_in(messages[asked[-2] : asked[-1]])
     said = [text_of(message) for message in messages[asked[-1] + 1 :] if message.type == "ai"]
     if said and said[-1]:
         found.append(said[-1])
     return [query[-LONGEST:] for query in found]
+
+
+def question_in(messages: Sequence[Any]) -> list[str]:
+    """The question that the model ended on, if it did; [] if not."""
+    said = [text_of(message) for message in messages if message.type == "ai" and text_of(message)]
+    if not said or not said[-1].endswith(("?", "？")):
+        return []
+    return [_SENTENCE.split(said[-1])[-1]]
 
 
 def tools_in_use(messages: Sequence[Any]) -> list[str]:

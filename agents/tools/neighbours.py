@@ -115,8 +115,10 @@ class Wording(Retriever):
 
     def counted(self, queries: Sequence[str]) -> Any:
         """TF-IDF of queries [n, words], sparse, rows of length 1."""
-        from scipy.sparse import hstack
+        from scipy.sparse import csr_matrix, hstack
 
+        if not len(queries):  # which scikit-learn refuses
+            return csr_matrix((0, self.vectors.shape[1]), dtype=np.float32)
         asked = hstack([counter.transform(queries) for counter in self._counters], format="csr")
         return asked / np.float32(np.sqrt(2))
 

@@ -11,7 +11,9 @@ from labelspace.errors import SpaceError
 
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _DEEPEST = 6
-"""Levels of references that are followed: a schema may contain itself."""
+"""Levels of a schema that are read."""
+_MOST = 2_000
+"""Parts of the schemas of one operation that are read: what refers to each other all around grows without end."""
 
 
 def from_openapi(document: Mapping[str, Any], *, name: str = "") -> ToolSet:
@@ -34,42 +36,54 @@ def from_openapi(document: Mapping[str, Any], *, name: str = "") -> ToolSet:
 
 def _operations(document: Mapping[str, Any], paths: Mapping[str, Any]) -> Iterator[Tool]:
     for path, given in paths.items():
-        item = _resolve(document, given)
-        shared = item.get("parameters", [])
+        item = _resolve(document, given or {})
+        shared = _list(item.get("parameters"))
         for method in _METHODS:
             operation = item.get(method)
             if not isinstance(operation, Mapping):
                 continue
-            called = operation.get("operationId") or f"{method}{path}"
+            called = _named(str(operation.get("operationId") or "")) or _named(f"{method}{path}")
             said = [operation.get("summary"), operation.get("description")]
             text = ". ".join(dict.fromkeys(str(part).strip().rstrip(".") for part in said if part))
             yield Tool(
-                re.sub(r"_{2,}|[^A-Za-z0-9_.-]+", "_", str(called)).strip("_"),
+                called,
                 text or f"{method.upper()} {path}",
-                _parameters(document, [*shared, *operation.get("parameters", [])], operation.get("requestBody")),
+                _parameters(document, [*shared, *_list(operation.get("parameters"))], operation.get("requestBody")),
             )
+
+
+def _named(called: str) -> str:
+    """A name without blanks and signs; letters of any script stay, so that names stay apart."""
+    return re.sub(r"_{2,}|[^\w.-]+", "_", called).strip("_")
+
+
+def _list(given: Any) -> list[Any]:
+    """A list as it is; nothing where a document leaves one out, or empty, which YAML reads as null."""
+    return given if isinstance(given, list) else []
 
 
 def _parameters(document: Mapping[str, Any], given: list[Any], body: Any) -> dict[str, Any]:
     """One JSON schema of path, query and header parameters and the JSON body."""
     properties: dict[str, Any] = {}
     needed: list[str] = []
+    left = iter(range(_MOST))
     for entry in given:
         parameter = _resolve(document, entry)
         called = str(parameter.get("name", ""))
         schema = parameter.get("schema") or {key: parameter[key] for key in ("type", "enum") if key in parameter}
-        properties[called] = _inline(document, schema)
+        properties[called] = _inline(document, schema, left)
         if parameter.get("description"):
             properties[called] = {**properties[called], "description": parameter["description"]}
         if parameter.get("required") and called not in needed:
             needed.append(called)
     if body is not None:
-        content = _resolve(document, body).get("content", {})
-        schema = next((part.get("schema", {}) for kind, part in content.items() if "json" in kind), {})
-        schema = _inline(document, schema)
+        content = _resolve(document, body).get("content") or {}
+        part = next((_resolve(document, part or {}) for kind, part in content.items() if "json" in kind), {})
+        schema = _inline(document, part.get("schema"), left)
         if schema.get("type") == "object" or "properties" in schema:
-            properties |= schema.get("properties", {})
-            needed += [called for called in schema.get("required", []) if called not in needed]
+            found = schema.get("properties")
+            properties |= found if isinstance(found, dict) else {}
+            needed += [called for called in _list(schema.get("required")) if called not in needed]
         elif schema:
             properties["body"] = schema
     return {"type": "object", "properties": properties, "required": needed}
@@ -95,16 +109,34 @@ def _resolve(document: Mapping[str, Any], node: Any) -> Mapping[str, Any]:
     raise SpaceError("references of the OpenAPI document go round in a circle")
 
 
-def _inline(document: Mapping[str, Any], schema: Any, depth: int = 0) -> dict[str, Any]:
-    """A schema with its references replaced by what they stand for, down to a depth."""
-    if not isinstance(schema, Mapping) or depth > _DEEPEST:
+def _inline(
+    document: Mapping[str, Any], schema: Any, left: Iterator[int], within: tuple[Any, ...] = (), depth: int = 0
+) -> dict[str, Any]:
+    """A schema with its references replaced by what they stand for; {} where it would contain itself.
+
+    Args:
+        document: What references are looked up in.
+        schema: The schema, or a reference.
+        left: One is taken for each part that is read.
+        within: References that this part is in.
+        depth: Levels above it.
+    """
+    if not isinstance(schema, Mapping) or depth > _DEEPEST or next(left, None) is None:
         return {}
+    if (reference := schema.get("$ref")) is not None:
+        if reference in within:
+            return {}
+        within = (*within, reference)
     found: dict[str, Any] = dict(_resolve(document, schema))
+
+    def read(part: Any) -> dict[str, Any]:
+        return _inline(document, part, left, within, depth + 1)
+
     if isinstance(found.get("properties"), Mapping):
-        found["properties"] = {key: _inline(document, part, depth + 1) for key, part in found["properties"].items()}
+        found["properties"] = {key: read(part) for key, part in found["properties"].items()}
     if "items" in found:
-        found["items"] = _inline(document, found["items"], depth + 1)
+        found["items"] = read(found["items"])
     for key in ("allOf", "anyOf", "oneOf"):
         if isinstance(found.get(key), list):
-            found[key] = [_inline(document, part, depth + 1) for part in found[key]]
+            found[key] = [read(part) for part in found[key]]
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Lock
 from typing import Protocol
 
 import numpy as np
@@ -46,7 +47,7 @@ class Refined(Retriever):
         super().__init__(first.label_space)
         if tuple(refiner.classes_) != first.tools:
             raise ConfigError(f"the refiner was trained on other tools than {first.label_space.name!r}")
-        self.first, self.refiner, self.weights = first, refiner, weights
+        self.first, self.refiner, self.weights, self._alone = first, refiner, weights, Lock()
 
     @classmethod
     def of(cls, first: Retriever, refiner: Refiner, dev: Sequence[Usage]) -> Refined:
@@ -70,7 +71,8 @@ class Refined(Retriever):
     def scores(self, queries: Sequence[str]) -> Floats:
         """The weighted scores of the candidates; those of other tools lie below, in their order [n, k]."""
         before = self.first.scores(queries)
-        refined = self.refiner.refine(queries, before)
+        with self._alone:  # of several threads, one at a time
+            refined = self.refiner.refine(queries, before)
         others = ~np.isfinite(refined)
         found: Floats = (
             np.float32(self.weights[1]) * np.where(others, 0, refined) + np.float32(self.weights[0]) * before

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from threading import Lock
 from typing import Protocol
 
 import numpy as np
@@ -94,7 +95,7 @@ class Scored(Retriever):
             SpaceError: The scorer knows none of the tools.
         """
         super().__init__(space)
-        self.name, self.scorer = name, scorer
+        self.name, self.scorer, self._alone = name, scorer, Lock()
         place = {tool: i for i, tool in enumerate(scorer.classes_)}
         self._columns = np.array([place.get(tool, -1) for tool in self.tools])
         if (self._columns < 0).all():
@@ -102,7 +103,8 @@ class Scored(Retriever):
 
     def scores(self, queries: Sequence[str]) -> Floats:
         """The scorer's scores; the lowest of each row where it does not know a tool."""
-        given = self.scorer.scores(queries)
+        with self._alone:  # agents and servers ask from several threads; models and tokenizers take one at a time
+            given = self.scorer.scores(queries)
         found = given[:, self._columns].astype(np.float32)
         unknown = self._columns < 0
         if unknown.any() and len(given):
@@ -111,13 +113,15 @@ class Scored(Retriever):
 
 
 class LastSeen:
-    """An embedder that remembers the vectors of its last call, so that stages of a fusion share them."""
+    """An embedder that remembers the vectors of its last call, so that stages of a fusion share them.
+
+    Threads take turns: agents and servers ask from several.
+    """
 
     def __init__(self, embedder: Embedder) -> None:
         """Wrap an embedder."""
-        self.inner = embedder
-        self._texts: list[str] = []
-        self._vectors: Vectors | None = None
+        self.inner, self._alone = embedder, Lock()
+        self._last: tuple[list[str], Vectors] | None = None
 
     @property
     def name(self) -> str:
@@ -126,9 +130,11 @@ class LastSeen:
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Embed texts, or give the vectors again if they are those of the last call."""
-        if self._vectors is None or self._texts != list(texts):
-            self._texts, self._vectors = list(texts), self.inner.embed(texts)
-        return self._vectors
+        asked = list(texts)
+        with self._alone:
+            if self._last is None or self._last[0] != asked:
+                self._last = asked, self.inner.embed(asked)
+            return self._last[1]
 
 
 def top_columns(scores: Floats, k: int) -> npt.NDArray[np.intp]:

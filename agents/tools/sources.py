@@ -7,12 +7,13 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import yaml
 
 from labelspace.agents.tools.toolset import Tool, ToolSet, as_tool
-from labelspace.errors import ConfigError, DataError, SpaceError
+from labelspace.errors import ConfigError, DataError, MissingExtra, SpaceError
 from labelspace.space import LabelSpace
 
 _TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array", dict: "object"}
@@ -28,10 +29,24 @@ def from_openai(schemas: Iterable[Mapping[str, Any]], *, name: str = "tools") ->
 
 
 def from_langchain(tools: Iterable[Any], *, name: str = "tools") -> ToolSet:
-    """Tools from LangChain's, in any form that `create_agent` takes: tool objects, functions, schemas."""
-    from langchain_core.utils.function_calling import convert_to_openai_tool
+    """Tools from LangChain's, in any form that `create_agent` takes: tool objects, functions, schemas.
 
-    return ToolSet((as_tool(convert_to_openai_tool(tool)) for tool in tools), name=name)
+    Raises:
+        SpaceError: LangChain can't make a tool of something.
+        MissingExtra: LangChain is not installed.
+    """
+    try:
+        from langchain_core.utils.function_calling import convert_to_openai_tool
+    except ImportError as error:
+        raise MissingExtra("langchain", "llm") from error
+
+    def read(tool: Any) -> Tool:
+        try:
+            return as_tool(convert_to_openai_tool(tool))
+        except (ValueError, TypeError) as error:
+            raise SpaceError(f"LangChain can't make a tool of {str(tool)[:80]!r}: {error}") from error
+
+    return ToolSet((read(tool) for tool in tools), name=name)
 
 
 def from_functions(functions: Iterable[Callable[..., Any]], *, name: str = "tools") -> ToolSet:
@@ -74,6 +89,9 @@ def _schema_of(hint: Any) -> dict[str, Any]:
     if isinstance(hint, str):
         bare = hint.split("[")[0].removesuffix(" | None").strip()
         hint = {kind.__name__: kind for kind in _TYPES}.get(bare)
+    if get_origin(hint) in (Union, UnionType):  # X | None: what it is when it is given
+        given = [kind for kind in get_args(hint) if kind is not type(None)]
+        hint = given[0] if len(given) == 1 else None
     hint = getattr(hint, "__origin__", hint)
     return {"type": _TYPES[hint]} if hint in _TYPES else {}
 
@@ -95,12 +113,32 @@ def from_data(data: Any, *, name: str = "") -> ToolSet:
     return from_openai(data, name=name or "tools")
 
 
+def import_all(sources: Sequence[str]) -> ToolSet:
+    """Tools of several sources as one set; see `import_tools`.
+
+    Raises:
+        SpaceError: Two of them have a tool of the same name.
+    """
+    if len(sources) == 1:
+        return import_tools(sources[0])
+    found: dict[str, tuple[str, Tool]] = {}
+    for source in sources:
+        for tool in import_tools(source):
+            if tool.name in found:
+                raise SpaceError(
+                    f"{found[tool.name][0]} and {source} both have a tool named {tool.name!r}; rename or drop one"
+                )
+            found[tool.name] = (source, tool)
+    return ToolSet(tool for _, tool in found.values())
+
+
 def import_tools(source: str) -> ToolSet:
     """Tools from what a user names on the command line.
 
     Args:
-        source: A .jsonl file of tools; a .json or .yaml file with function schemas, an OpenAPI document or
-            a label space; `sample:support`; the address of an MCP server; `mcp:COMMAND`; `python:MODULE`.
+        source: A .jsonl file of tools, or - for standard input; a .json or .yaml file with function schemas, an
+            OpenAPI document or a label space; `sample:support`; the address of an MCP server; `mcp:COMMAND`;
+            `python:MODULE`.
 
     Raises:
         DataError: A file can't be read.
@@ -110,6 +148,10 @@ def import_tools(source: str) -> ToolSet:
     from labelspace.agents.tools.mcp_source import from_mcp
 
     if source.startswith(("http://", "https://")):
+        if source.endswith((".json", ".yaml", ".yml")):
+            raise ConfigError(
+                f"{source}: an address is that of an MCP server (http://host/mcp); download this and name the file"
+            )
         return from_mcp(source)
     kind, sign, rest = source.partition(":")
     if sign and kind == "mcp":
@@ -121,14 +163,14 @@ def import_tools(source: str) -> ToolSet:
 
         text = (files("labelspace") / "sample" / "support.space.yaml").read_text(encoding="utf-8")
         return from_space(LabelSpace.from_data(yaml.safe_load(text)))
-    if source.endswith((".jsonl", ".jsonl.gz")):
+    if source == "-" or source.endswith((".jsonl", ".jsonl.gz")):
         return ToolSet.load(source)
     return _of_file(Path(source))
 
 
 def _of_file(path: Path) -> ToolSet:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         data = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)  # JSON is YAML too
     except FileNotFoundError:
         raise DataError("no such file of tools", path=str(path)) from None

@@ -104,9 +104,28 @@ def load_retriever(
         raise ConfigError(f"{folder}: holds no retriever; make one with `labelspace tools train`") from None
     except (OSError, ValueError, SafetensorError) as error:
         raise ConfigError(f"{folder}: the retriever can't be read: {error}; train it again") from error
-    if head.get("format") != FORMAT:
-        raise ConfigError(f"{folder}: a retriever of format {head.get('format')!r} can't be read; train it again")
+    if not isinstance(head, dict) or head.get("format") != FORMAT:
+        given = head.get("format") if isinstance(head, dict) else None
+        raise ConfigError(f"{folder}: a retriever of format {given!r} can't be read; train it again")
     tools = ToolSet.load(folder / TOOLS)
+    try:
+        return _put_together(folder, head, tensors, tools, load=load, cache=cache)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{folder}: the retriever is damaged ({type(error).__name__}: {error}); train it again"
+        ) from error
+
+
+def _put_together(
+    folder: Path,
+    head: Mapping[str, Any],
+    tensors: Mapping[str, Any],
+    tools: ToolSet,
+    *,
+    load: Load | None,
+    cache: Path | None,
+) -> tuple[Retriever, ToolSet, ToolChooser | None]:
+    """The retriever from what its folder holds."""
     described = head["embedder"]
     embedder: Embedder
     if isinstance(described, dict) and "trained" in described:

@@ -9,6 +9,7 @@ from typing import Any
 
 from labelspace.agents.tools.bm25 import BM25
 from labelspace.agents.tools.clauses import Clauses
+from labelspace.agents.tools.cold import ColdStart
 from labelspace.agents.tools.fusion import Fusion
 from labelspace.agents.tools.linear import LinearMLC
 from labelspace.agents.tools.neighbours import Nearest, Neighbours, Wording
@@ -78,6 +79,9 @@ def _take_apart(stage: Retriever) -> tuple[dict[str, Any], dict[str, Any], Seque
         return {"kind": "clauses", "weights": stage.weights}, {}, (stage.inner,)
     if isinstance(stage, Refined):
         return {"kind": "refined", "weights": list(stage.weights)}, {}, (stage.first,)
+    if isinstance(stage, ColdStart):
+        cold = [name for name, unused in zip(stage.tools, stage.cold, strict=True) if unused]
+        return {"kind": "cold", "cold": cold}, {}, (stage.trained, stage.plain)
     return *_alone(stage), ()
 
 
@@ -121,6 +125,8 @@ def _of_stages(data: Mapping[str, Any], inner: Sequence[Retriever], place: Place
         return Fusion(inner, data["weights"])
     if data["kind"] == "clauses":
         return Clauses(inner[0], data["weights"])
+    if data["kind"] == "cold":
+        return ColdStart(inner[0], inner[1], data["cold"])
     if data["kind"] == "refined" and place.load is not None:
         one, two = data["weights"]
         return Refined(inner[0], place.load(place.folder / REFINER), (one, two))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,9 @@ class UsageWriter:
         self._engine = {**(engine or {}), "journal": journal}
         settings: dict[str, Any] = {"temperature": temperature, "language": language, "seed": seed, "prompts": prompts}
         self._author = Author(tools, **settings) if together == 1 else AuthorOfMany(tools, together, **settings)
-        self.company = company_of(tools, embedder, 3 * (self._shown - 1)) if company is None else company
+        near = company_of(tools, embedder, 3 * (self._shown - 1)) if company is None else company.__getitem__
+        self._company: Callable[[int], Sequence[int]] = near
+        self._place = {name: at for at, name in enumerate(tools.names)}
         self._seen: list[frozenset[str]] = []
 
     def write(self, *, each: int = 5, known: Sequence[Usage] = ()) -> Iterator[Usage]:
@@ -151,8 +153,7 @@ class UsageWriter:
 
     def _idea(self, name: str, pool: Sequence[str], draw: random.Random, number: int) -> Idea:
         """A tool with tools near it, of which a part is drawn, so that the company changes."""
-        at = self.tools.names.index(name)
-        company = self.company[at]
+        company = self._company(at := self._place[name])
         shown = [at, *draw.sample(company, min(self._shown - 1, len(company)))]
         draw.shuffle(shown)
         examples = tuple(draw.sample(list(pool), min(SHOWN_EXAMPLES, len(pool))))
@@ -209,8 +210,6 @@ class UsageWriter:
                 self.tally.drop("judged otherwise")
         return upheld
 
-    # -- dropping ----------------------------------------------------------------------------
-
     def _discreet(self, sheet: Sheet) -> tuple[Usage, ...]:
         """Requests that do not say the name of a tool that the model saw."""
         shown = [self.tools.names[i] for i in sheet.idea.shown]
@@ -230,15 +229,16 @@ class UsageWriter:
         return False
 
 
-def company_of(tools: ToolSet, embedder: str | Embedder, count: int) -> list[list[int]]:
-    """Numbers of the tools nearest to each, nearest first."""
+def company_of(tools: ToolSet, embedder: str | Embedder, count: int) -> Callable[[int], Sequence[int]]:
+    """What gives for the number of a tool those of the nearest, nearest first; among very many that takes a while."""
     texts = [tool.text for tool in tools]
     vectors = fit_embedder(load_embedder(embedder) if isinstance(embedder, str) else embedder, texts).embed(texts)
-    found = []
-    for at in range(len(texts)):
-        near = np.argsort(-np.round(vectors @ vectors[at], 5), kind="stable")
-        found.append([int(i) for i in near if i != at][:count])
-    return found
+
+    def near(at: int) -> list[int]:
+        order = np.argsort(-np.round(vectors @ vectors[at], 5), kind="stable")[: count + 1]
+        return [int(i) for i in order if i != at][:count]
+
+    return near
 
 
 def leaks(query: str, name: str) -> bool:

@@ -116,11 +116,12 @@ class Tool2Vec(VectorRetriever):
     def _vectors(self, tools: ToolSet, embedder: Embedder) -> Vectors:
         means: Vectors = self.sums / np.maximum(self.counts, 1).astype(np.float32)[:, None]
         vectors = unit_rows(means) if self.normalise else means
-        cold = np.flatnonzero(self.counts == 0)
+        lengths = np.linalg.norm(means, axis=1)
+        cold = np.flatnonzero(lengths == 0)  # no query uses it, or only such as the embedder knows no word of
         if len(cold):
             texts = embedder.embed([tools.tools[i].text for i in cold])
             # A mean is shorter than a unit vector: at full length, tools nobody uses would come first.
-            usual = 1.0 if self.normalise or len(cold) == len(tools) else _usual_length(means[self.counts > 0])
+            usual = 1.0 if self.normalise or len(cold) == len(tools) else float(np.median(lengths[lengths > 0]))
             vectors[cold] = texts * usual
         return vectors
 
@@ -133,14 +134,7 @@ class Tool2Vec(VectorRetriever):
         tools = ToolSet((*self.toolset, tool), name=self.toolset.name)
         asked = list(queries)
         total = self.embedder.embed(asked).sum(axis=0) if asked else np.zeros(self.sums.shape[1], np.float32)
-        return Tool2Vec(
-            tools,
-            self.embedder,
-            sums=np.vstack([self.sums, total[None]]),
-            counts=[*self.counts.tolist(), len(asked)],
-            normalise=self.normalise,
-            index=self.kind,
-        )
+        return self._with(tools, np.vstack([self.sums, total[None]]), [*self.counts.tolist(), len(asked)])
 
     def without_tool(self, name: str) -> Tool2Vec:
         """The same retriever with one tool less.
@@ -152,19 +146,14 @@ class Tool2Vec(VectorRetriever):
             raise SpaceError(self._space.unknown(name))
         kept = [i for i, tool in enumerate(self.toolset) if tool.name != name]
         tools = ToolSet([self.toolset.tools[i] for i in kept], name=self.toolset.name)
-        return Tool2Vec(
-            tools,
-            self.embedder,
-            sums=self.sums[kept],
-            counts=self.counts[kept].tolist(),
-            normalise=self.normalise,
-            index=self.kind,
-        )
+        return self._with(tools, self.sums[kept], self.counts[kept].tolist())
+
+    def _with(self, tools: ToolSet, sums: Vectors, counts: Sequence[int]) -> Tool2Vec:
+        """The same retriever over other tools."""
+        made = Tool2Vec(tools, self.embedder, sums=sums, counts=counts, normalise=self.normalise, index=self.kind)
+        made.name = self.name
+        return made
 
     def known(self) -> Mapping[str, int]:
         """How many queries each tool is known by."""
         return dict(zip(self.tools, self.counts.tolist(), strict=True))
-
-
-def _usual_length(means: Vectors) -> float:
-    return float(np.median(np.linalg.norm(means, axis=1)))

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -115,7 +116,7 @@ class ToolSet:
         """The tools, in order."""
         return iter(self.tools)
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Names, in order: the columns of every retriever's scores."""
         return tuple(self._by_name)
@@ -149,7 +150,7 @@ class ToolSet:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ToolSet:
-        """Read what `save` wrote, or any JSONL file (also with .gz) whose rows have a name.
+        """Read what `save` wrote, or any JSONL (also with .gz; - for standard input) whose rows have a name.
 
         Raises:
             DataError: The file can't be read, or a row is no tool.
@@ -161,11 +162,13 @@ class ToolSet:
 
 def _rows(shown: str) -> Iterator[Tool]:
     import gzip
+    import sys
 
     opened = gzip.open if shown.endswith(".gz") else open
     number = 0
+    line = ""
     try:
-        with opened(shown, "rt", encoding="utf-8") as file:
+        with nullcontext(sys.stdin) if shown == "-" else opened(shown, "rt", encoding="utf-8-sig") as file:
             for line in file:
                 number += 1
                 if line.strip():
@@ -175,9 +178,16 @@ def _rows(shown: str) -> Iterator[Tool]:
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise DataError(f"can't be read: {error}", path=shown) from error
     except json.JSONDecodeError as error:
-        raise DataError(f"not valid JSON: {error.msg}", path=shown, row=number) from error
+        raise DataError(f"not valid JSON: {error.msg}", path=shown, row=number, advice=_form(line, number)) from error
     except SpaceError as error:
-        raise DataError(str(error), path=shown, row=number) from error
+        raise DataError(str(error), path=shown, row=number, advice=_form(line, number)) from error
+
+
+def _form(line: str, number: int) -> str:
+    """What to do about a file that holds one JSON document and not a tool a line."""
+    if number > 1 or line.strip()[:1] not in ("{", "["):
+        return ""
+    return "give one tool a line; `labelspace tools import` makes that of a .json file"
 
 
 def as_tool(data: Any) -> Tool:

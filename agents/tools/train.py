@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 from labelspace.agents.tools.bm25 import BM25
+from labelspace.agents.tools.cold import ColdStart
 from labelspace.agents.tools.fusion import Fusion
 from labelspace.agents.tools.linear import LinearMLC
 from labelspace.agents.tools.neighbours import Nearest, Neighbours, Wording
@@ -31,7 +32,9 @@ Stage = Literal[
     "mlc-bce",
 ]
 STAGES: tuple[str, ...] = get_args(Stage)
-NEEDS_USAGE = frozenset(STAGES) - {"bm25", "descriptions"}
+PLAIN = frozenset({"bm25", "descriptions"})
+"""What needs no usage."""
+NEEDS_USAGE = frozenset(STAGES) - PLAIN
 BEST: tuple[str, ...] = ("bm25", "descriptions", "tool2vec", "neighbours", "nearest", "wording", "mlc")
 """What is fused where nothing is asked for."""
 
@@ -100,7 +103,7 @@ def train_retriever(
     scorers: Mapping[str, Scorer] | None = None,
     index: str = "exact",
 ) -> Retriever:
-    """Train stages and fuse them.
+    """Train stages and fuse them; in the fusion, tools that no usage needs are ranked by what they are said to do.
 
     Args:
         tools: The tools.
@@ -120,7 +123,13 @@ def train_retriever(
     made += [Scored(tools.space, scorer, name=name) for name, scorer in (scorers or {}).items()]
     if len(made) == 1:
         return made[0]
-    return Fusion.of(made, dev)
+    fused = Fusion.of(made, dev)
+    used = {name for usage in usages for name in usage.tools}
+    cold = [name for name in tools.names if name not in used]
+    if not cold or len(cold) == len(tools) or all(stage.name in PLAIN for stage in made):
+        return fused
+    plain = [stage for stage in made if stage.name in PLAIN] or [make_stage("descriptions", tools, (), shared)]
+    return ColdStart(fused, Fusion.of(plain, dev), cold)
 
 
 def split_usages(usages: Sequence[Usage], *, share: float = 0.2) -> tuple[list[Usage], list[Usage]]:

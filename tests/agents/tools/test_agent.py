@@ -122,6 +122,12 @@ CONVERSATIONS: list[tuple[list[BaseMessage], list[str], list[str]]] = [
     ([HumanMessage("weather in Oslo, then a mail to Ann"), call("get_weather"), ToolMessage("cold", tool_call_id="1"),
       AIMessage("Now the mail.")],
      ["weather in Oslo, then a mail to Ann", "Now the mail."], ["get_weather"]),
+    ([HumanMessage("what will the weather be in Oslo"), AIMessage("Cold."), HumanMessage("And in Rome?"),
+      AIMessage("Warm."), HumanMessage("And in Paris?")],
+     ["what will the weather be in Oslo\nAnd in Rome?\nAnd in Paris?", "And in Paris?"], []),
+    ([HumanMessage("what will the weather be in Oslo"), AIMessage("Cold. Shall I send an email to Ann?"),
+      HumanMessage("Yes, please")],
+     ["what will the weather be in Oslo\nYes, please", "Yes, please", "Shall I send an email to Ann?"], []),
     ([HumanMessage([{"type": "text", "text": "what is this"}, {"type": "image_url", "image_url": {"url": "x"}}])],
      ["what is this"], []),
 ]  # fmt: skip
@@ -143,3 +149,12 @@ def test_a_langchain_retriever_gives_tools_as_documents() -> None:
 
 def test_a_search_function_gives_names() -> None:
     assert search_function(RETRIEVER, k=1)("translation of a word") == ["get_translation"]
+    assert search_function(RETRIEVER, k=1)(" ") == []
+
+
+def test_where_no_tool_is_left_none_is_chosen() -> None:
+    usages = [Usage(f"tell me about {topic}", (f"get_{topic}",)) for topic in TOPICS]
+    chooser = ToolChooser.of(RETRIEVER, usages, coverage=0.8, false_alarms=0)
+    assert chooser.choose(["the weather"], available=["get_music"]) == [("get_music",)]
+    assert chooser.choose(["the weather"], available=[]) == [()]
+    assert chooser.choose(["the weather"], available=["not_known"]) == [()]

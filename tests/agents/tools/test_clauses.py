@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -129,3 +130,11 @@ def test_it_is_read_as_it_was_saved(tmp_path: Path) -> None:
 def test_weights_that_mean_nothing_are_refused(weights: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=r"parts can't be weighed by 'some'|must be above 0"):
         Clauses(BM25(TOOLS), weights)
+
+
+def test_a_pasted_document_takes_no_time() -> None:
+    """Cutting grows with the square of the length: without an end, a million characters would take hours."""
+    started = time.process_time()
+    for text in (" " * 10**6, "do this and then that, " * 10**5, "a \t" * 10**5):
+        assert len(clauses_of(f"where is my parcel {text} and now")) <= 8
+    assert time.process_time() - started < 5

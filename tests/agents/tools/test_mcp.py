@@ -87,12 +87,26 @@ def test_a_server_that_is_none_is_named(server: Any, problem: str) -> None:
         from_mcp(server, timeout=10)
 
 
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({}, "query"),
+    ({"query": 3}, "query"),
+    ({"query": "rain", "limit": "many"}, "limit"),
+    ({"query": "rain " * 3000}, "say what is to be done in a sentence or two; this has 15,000 characters"),
+]
+
+
 def test_our_server_finds_tools_over_http_for_a_real_client() -> None:
     async def ask(url: str) -> tuple[list[str], Any, Any]:
         async with Client(url) as client:
             listed = await client.list_tools()
             found = await client.call_tool("find_tools", {"query": "will there be rain", "limit": 1})
             nothing = await client.call_tool("find_tools", {"query": "  "})
+            for bad, problem in BAD:
+                refused = await client.call_tool("find_tools", bad)
+                assert refused.is_error
+                assert problem in refused.content[0].text
+            for odd in (-3, 10**30):
+                assert not (await client.call_tool("find_tools", {"query": "rain", "limit": odd})).is_error
             return [tool.name for tool in listed.tools], found.structured_content, nothing.structured_content
 
     with served(http_app(make_server(BM25(TOOLS), TOOLS), host="127.0.0.1")) as url:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +14,13 @@ import pytest
 from labelspace import Classifier
 from labelspace.agents.tools import Tool, Tool2Vec, ToolChooser, ToolSet, Usage, load_retriever, save_retriever
 from labelspace.agents.tools.bm25 import BM25, words
+from labelspace.agents.tools.cold import ColdStart
 from labelspace.agents.tools.compose import compose
 from labelspace.agents.tools.fusion import Fusion, fit_weights
 from labelspace.agents.tools.index import ExactIndex, ScreenedIndex, make_index
 from labelspace.agents.tools.linear import LinearMLC, fit_linear, loss_and_slope
 from labelspace.agents.tools.neighbours import Neighbours
-from labelspace.agents.tools.retriever import Scored
+from labelspace.agents.tools.retriever import LastSeen, Retriever, Scored
 from labelspace.agents.tools.tool2vec import Descriptions
 from labelspace.agents.tools.train import STAGES, make_stage, split_usages, train_retriever
 from labelspace.embed import fit_embedder, load_embedder
@@ -66,6 +69,8 @@ def test_tools_come_and_go_without_training() -> None:
     grown = retriever.with_tool(Tool("west", "To the west."), ["170", "190"])
     assert grown.search(["180"], 1)[0] == [("west", pytest.approx(1.0))]
     np.testing.assert_array_equal(grown.vectors[:3], retriever.vectors)
+    retriever.name = "tool2vec-dot"
+    assert retriever.with_tool(Tool("up")).without_tool("up").name == "tool2vec-dot"
     shrunk = grown.without_tool("north")
     assert shrunk.tools == ("east", "cold", "west")
     np.testing.assert_array_equal(shrunk.vectors, grown.vectors[[0, 2, 3]])
@@ -236,6 +241,76 @@ def test_every_stage_is_a_classifier_and_is_read_as_it_was_saved(stage: str, tmp
     again, tools, chooser = load_retriever(tmp_path / "r")
     assert (again.name, tools.tools, chooser) == (stage, SHOP.tools, None)
     np.testing.assert_array_equal(again.scores(texts), retriever.scores(texts))
+    assert retriever.scores([]).shape == (0, len(SHOP))
+
+
+def test_a_tool_that_nobody_has_used_is_found_by_its_description(tmp_path: Path) -> None:
+    """Stages that learn from usage have learned of it that it is never needed."""
+    usages = [usage for usage in SHOPPING if usage.tools != ("weather",)]
+    embedder = embedder_of(SHOPPING)
+    retriever = train_retriever(SHOP, usages[::2], usages[1::2], embedder)
+    ranked = retriever.search(["forecast of rain for a city", "refund my order"], 1)
+    assert [ranking[0][0] for ranking in ranked] == ["weather", "refund_order"]
+    save_retriever(tmp_path / "r", retriever, SHOP, embedder)
+    again, _, _ = load_retriever(tmp_path / "r")
+    texts = ["sun in the city", "where is my parcel"]
+    np.testing.assert_allclose(again.scores(texts), retriever.scores(texts), rtol=1e-5)
+    assert again.scores([]).shape == (0, 4)
+
+
+def test_shares_of_unused_tools_are_those_of_the_plain_retriever() -> None:
+    trained, plain = Given([[2.0, 0.0, -9.0]]), Given([[0.0, 0.0, 1.0]])
+    found = ColdStart(trained, plain, ["cold"]).scores(["?"])[0]
+    np.testing.assert_allclose(found[:2], [2, 0])
+    share = math.e / (math.e + 2)
+    assert math.exp(found[2]) / (math.exp(2) + 1) == pytest.approx(share, rel=1e-5)
+    with pytest.raises(ConfigError, match="no tool has any usage"):
+        ColdStart(trained, plain, TOOLS.names)
+
+
+class Given(Retriever):
+    """Scores that were given."""
+
+    def __init__(self, rows: list[list[float]]) -> None:
+        super().__init__(TOOLS.space)
+        self.rows = np.array(rows, np.float32)
+
+    def scores(self, queries: Sequence[str]) -> np.ndarray:
+        return self.rows[: len(queries)]
+
+
+def test_threads_take_turns_at_an_embedder() -> None:
+    class Single(Compass):
+        busy = 0
+
+        def embed(self, texts: Sequence[str]) -> np.ndarray:
+            self.busy += 1
+            assert self.busy == 1, "two threads at once"
+            time.sleep(0.002)
+            self.busy -= 1
+            return super().embed(texts)
+
+    retriever = Tool2Vec.of(TOOLS, USAGES, LastSeen(Single()))
+    queries = [str(angle) for angle in (0, 90, 5, 85, 10, 80)] * 4
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda query: retriever.search([query], 1)[0][0][0], queries))
+    assert found == ["east", "north"] * 12
+
+
+def test_usage_that_the_embedder_reads_nothing_in_leaves_the_description() -> None:
+    embedder = embedder_of(SHOPPING)
+    usages = [*SHOPPING[:-4], Usage("ξψω", ("weather",)), Usage("", ("weather",))]
+    for normalise in (True, False):
+        retriever = Tool2Vec.of(SHOP, usages, embedder, normalise=normalise)  # type: ignore[arg-type]
+        assert retriever.search(["forecast of rain and sun"], 1)[0][0][0] == "weather"
+
+
+def test_a_damaged_retriever_is_said_to_be_one(tmp_path: Path) -> None:
+    save_retriever(tmp_path, BM25(SHOP), SHOP, embedder_of(SHOPPING))  # type: ignore[arg-type]
+    for text, said in (('{"format": 1}', "is damaged"), ("[]", "of format None can't be read"), ("{", "can't be read")):
+        (tmp_path / "retriever.json").write_text(text)
+        with pytest.raises(ConfigError, match=said):
+            load_retriever(tmp_path)
 
 
 def test_a_fusion_with_thresholds_is_read_as_it_was_saved(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from labelspace.agents.tools import Tool, ToolSet, from_data, from_functions, from_langchain, from_openai
+from labelspace.agents.tools.sources import import_all
 from labelspace.agents.tools.toolset import spoken
-from labelspace.errors import DataError, SpaceError
+from labelspace.errors import ConfigError, DataError, SpaceError
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 WEATHER = Tool("get_weather", "Weather of a city.", CITY)
@@ -119,6 +120,58 @@ def test_operations_of_an_openapi_document_are_tools() -> None:
     assert tools["place_order"].parameters["required"] == ["items"]
 
 
+def test_what_an_openapi_document_leaves_empty_is_nothing() -> None:
+    body = {"content": {"application/json": {"schema": {"type": "object", "properties": None, "required": True}}}}
+    tools = from_data({
+        "openapi": "3.0.0",
+        "paths": {
+            "/a": {"parameters": None, "get": {"operationId": "查询", "parameters": None},
+                   "post": {"requestBody": body}},
+            "/b": {"put": {"requestBody": {"content": None}}, "get": {"operationId": "/"}},
+            "/c": None,
+        },
+    })  # fmt: skip
+    assert tools.names == ("查询", "post_a", "get_b", "put_b")
+    assert {str(tool.parameters["properties"]) for tool in tools} == {"{}"}
+
+
+def test_schemas_that_contain_each_other_are_read_to_an_end() -> None:
+    """Forty that each contain all forty: six levels of them would be four thousand million."""
+    names = [f"S{i}" for i in range(40)]
+    parts = {name: {"$ref": f"#/components/schemas/{name}"} for name in names}
+    post = {"requestBody": {"content": {"application/json": {"schema": parts["S0"]}}}}
+    document = {
+        "openapi": "3.0.0",
+        "paths": {"/a": {"post": post}},
+        "components": {"schemas": {name: {"type": "object", "properties": parts} for name in names}},
+    }
+    tools = from_data(document)
+    assert list(tools.tools[0].parameters["properties"]) == names
+    assert tools.tools[0].parameters["properties"]["S0"] == {}, "what it is in"
+    assert "a huge schema" in tools.remarks()[0]
+
+
+def test_sources_that_share_a_name_are_named(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.jsonl", tmp_path / "two.json"
+    one.write_text('\ufeff{"name": "a"}\n{"name": "b"}\n', encoding="utf-8")
+    two.write_text('\ufeff[{"name": "c"}]', encoding="utf-8")
+    assert import_all([str(one), str(two)]).names == ("a", "b", "c")
+    two.write_text('[{"name": "b"}]')
+    with pytest.raises(SpaceError) as caught:
+        import_all([str(one), str(two)])
+    assert str(caught.value) == f"{one} and {two} both have a tool named 'b'; rename or drop one"
+
+
+def test_an_address_of_a_document_is_none_of_a_server() -> None:
+    with pytest.raises(ConfigError, match="download this and name the file"):
+        import_all(["http://127.0.0.1:1/openapi.json"])
+
+
+def test_what_langchain_refuses_is_said() -> None:
+    with pytest.raises(SpaceError, match="LangChain can't make a tool of '3'"):
+        from_langchain([3])
+
+
 BROKEN: list[tuple[Any, str]] = [
     ([], "the tool set 'tools' has no tools"),
     ([{"name": "a"}, {"name": "b"}, {"name": "a"}],
@@ -172,6 +225,16 @@ def test_tools_are_read_as_they_were_written(tmp_path: Path, name: str) -> None:
     [
         ('{"name": "a"}\n{"name"\n', "{}, row 2: not valid JSON: Expecting ':' delimiter"),
         ('{"name": "a"}\n\n{"tool": "b"}\n', '{}, row 3: a tool is an object with a name, not {"tool": "b"}'),
+        (
+            '{\n "name": "a"\n}',
+            "{}, row 1: not valid JSON: Expecting property name enclosed in double quotes; "
+            "give one tool a line; `labelspace tools import` makes that of a .json file",
+        ),
+        (
+            '[{"name": "a"}]',
+            '{}, row 1: a tool is an object with a name, not [{"name": "a"}]; '
+            "give one tool a line; `labelspace tools import` makes that of a .json file",
+        ),
         (None, "{}: no such file of tools; make one with `labelspace tools import`"),
     ],
 )
