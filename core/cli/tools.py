@@ -25,9 +25,9 @@ def command() -> None:
 @command.command(
     "import",
     epilog="""\b
-SOURCE is a file of function schemas (JSON, JSONL), an OpenAPI document (JSON, YAML), a label space (YAML),
-the address of an MCP server (http://host/mcp), mcp:COMMAND for one on stdio, or python:MODULE for the
-public functions of a module.
+SOURCE is a file of function schemas (JSON, JSONL; - for lines of standard input), an OpenAPI document (JSON,
+YAML), a label space (YAML), the address of an MCP server (http://host/mcp), mcp:COMMAND for one on stdio, or
+python:MODULE for the public functions of a module.
 
 \b
 Example:
@@ -37,11 +37,10 @@ Example:
 @click.option("--out", default="-", show_default=True, metavar="FILE", help="Where to write the tools, one a line.")
 def import_(sources: tuple[str, ...], out: str) -> None:
     """Read tools from where they are, and say what will make trouble."""
-    from labelspace.agents.tools.sources import import_tools
-    from labelspace.agents.tools.toolset import ToolSet
+    from labelspace.agents.tools.sources import import_all
     from labelspace.progress import note
 
-    tools = ToolSet(tool for source in sources for tool in import_tools(source))
+    tools = import_all(sources)
     tools.save(out)
     for remark in tools.remarks():
         note(f"remark: {remark}")
@@ -50,7 +49,10 @@ def import_(sources: tuple[str, ...], out: str) -> None:
 
 @command.command(
     epilog="""\b
-Every reply is kept in the journal: after a stop, the same command goes on from there.
+With a server at hand: labelspace tools generate tools.jsonl --model http://127.0.0.1:8000/v1#name --out usage.jsonl
+Each request is written, polished and judged; TOOLS with few usages come first. Every reply is kept in the
+journal: after a stop, the same command goes on from there. Where the budget is spent, or on Ctrl-C, OUT gets what
+was done.
 
 \b
 Example:
@@ -98,10 +100,12 @@ def generate(
     from labelspace.agents.tools.synthesis import UsageWriter
     from labelspace.agents.tools.toolset import ToolSet
     from labelspace.agents.tools.usage import read_usages, write_usages
+    from labelspace.errors import LabelspaceError
     from labelspace.progress import note
 
     toolset = ToolSet.load(tools)
-    before = [] if known is None else read_usages(known, toolset.space)
+    usages = [] if known is None else read_usages(known, toolset.space)
+    before = tuple(usages)
     writer = UsageWriter(
         toolset,
         model,
@@ -110,12 +114,18 @@ def generate(
         together=together,
         language=language,
         prompts=prompts,
-        journal=journal or f"{out}.journal.sqlite",
+        journal=journal or (None if out == "-" else f"{out}.journal.sqlite"),
         seed=seed,
         engine={"budget": budget, "progress": True},
     )
-    count = write_usages(out, [*before, *writer.write(each=each, known=before)])
-    tally = writer.tally
+    try:
+        for usage in writer.write(each=each, known=before):
+            usages.append(usage)
+    except (LabelspaceError, KeyboardInterrupt):
+        if len(usages) > len(before):
+            note(f"{out}: {write_usages(out, usages):,} usages are kept; the same command goes on")
+        raise
+    count, tally = write_usages(out, usages), writer.tally
     dropped = ", ".join(f"{number} {reason}" for reason, number in sorted(tally.dropped.items())) or "none"
     note(f"{count:,} usages; {tally.written:,} written, {tally.accepted:,} accepted; dropped: {dropped}")
     if tally.lacking:

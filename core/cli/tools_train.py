@@ -12,6 +12,9 @@ from labelspace.cli.options import cache_option, embedder_option, seed_option
 from labelspace.cli.tools_tuned import TRIPLETS, Tuned, with_several
 from labelspace.cli.tools_use import usage_options
 
+VECTORS = ("tool2vec", "tool2vec-dot", "descriptions")
+"""Stages that search through an index."""
+
 
 @click.command(
     epilog="""\b
@@ -91,9 +94,10 @@ def train(
     from labelspace.agents.tools.refine import Refined
     from labelspace.agents.tools.store import save_retriever
     from labelspace.agents.tools.toolset import ToolSet
-    from labelspace.agents.tools.train import BEST, check_stage, split_usages, train_retriever
+    from labelspace.agents.tools.train import check_stage, split_usages, train_retriever
     from labelspace.agents.tools.usage import Usage, read_usages
     from labelspace.embed import cache_folder, fit_embedder, load_embedder
+    from labelspace.errors import ConfigError, DataError
     from labelspace.progress import note
 
     check_promise(coverage, false_alarms)
@@ -101,10 +105,19 @@ def train(
     columns = {"text_column": text_column, "label_column": label_column}
     usages: list[Usage] = [] if usage is None else read_usages(usage, toolset.space, **columns)
     usages, held = split_usages(usages) if dev is None else (usages, read_usages(dev, toolset.space, **columns))
-    if not usages:
-        stages = stages or ("descriptions",)
+    stages = stages or _usual(toolset, usages)
     for name in stages:
         check_stage(name, usages)
+    several = len(stages) + (tune is not None) > 1
+    if index != "exact" and (several or stages[0] not in VECTORS):
+        raise ConfigError(f"an {index} index searches by one stage; give --stage {' or --stage '.join(VECTORS)} alone")
+    # What the stages were weighted by can't also say how often they are right.
+    weighed = several or parts or refine is not None
+    if weighed and not any(usage.tools for usage in held):
+        raise DataError(
+            f"stages, --parts and --refine are weighed by held-out usages, and of {len(usages)} none is held out",
+            advice="give more, or --dev, or a single --stage",
+        )
     texts = [*(item.query for item in usages), *(tool.text for tool in toolset)]
     tuned = Tuned(toolset, usages, Path(out), seed=seed)
     embeds: Any
@@ -113,9 +126,6 @@ def train(
     else:
         embeds = fit_embedder(load_embedder(embedder, cache=cache_folder() if cache else None), texts)
     scorers = {} if tune is None else {"tuned": tuned.scorer(tune)}
-    stages = stages or BEST
-    # What the stages were weighted by can't also say how often they are right.
-    weighed = len(stages) + len(scorers) > 1 or parts or refine is not None
     weighing, judging = (held[::2], held[1::2]) if weighed else ([], held)
     if parts:
         weighing = with_several(weighing, seed=seed)
@@ -130,6 +140,20 @@ def train(
     trained = None if triplets is None else TRIPLETS
     save_retriever(out, retriever, toolset, embeds, chooser=chooser, card=card, trained=trained)
     note(f"{out}: {retriever.name} over {len(toolset):,} tools, trained on {len(usages):,} usages")
+
+
+def _usual(tools: Any, usages: Sequence[Any]) -> tuple[str, ...]:
+    """The stages where none is named: the best, unless their tables of queries by tools would not fit in memory."""
+    from labelspace.agents.tools.index import MANY
+    from labelspace.agents.tools.train import BEST
+    from labelspace.progress import note
+
+    if not usages:
+        return ("descriptions",)
+    if len(tools) < MANY:
+        return BEST
+    note(f"remark: {len(tools):,} tools are found by tool2vec alone; name more with --stage, as far as memory goes")
+    return ("tool2vec",)
 
 
 def _chooser(retriever: Any, held: Sequence[Any], *, coverage: float, false_alarms: float) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,13 @@ class Tuned:
         """An encoder that scores tools."""
         from labelspace.agents.tools.tuned import tuned_mlc
 
-        return tuned_mlc(base, self.tools, self._taught(), self.folder / "tuned", seed=self.seed)
+        return tuned_mlc(base, self.tools, self._taught(), self._place("tuned", base), seed=self.seed)
 
     def encoder(self, base: str) -> Any:
         """An encoder of queries, tuned with hard triplets."""
         from labelspace.agents.tools.tuned import tuned_triplets
 
-        return tuned_triplets(base, self._taught(), self.folder / TRIPLETS, seed=self.seed)
+        return tuned_triplets(base, self._taught(), self._place(TRIPLETS, base), seed=self.seed)
 
     def refiner(self, base: str, embedder: Any) -> Any:
         """What ranks the candidates; it learns from those of linear layers that did not see the query."""
@@ -37,10 +38,31 @@ class Tuned:
         from labelspace.agents.tools.tool2vec import Tool2Vec
         from labelspace.agents.tools.tuned import tuned_refiner, unseen_scores
 
-        usages = self._taught()
+        usages, folder = self._taught(), self._place(REFINER, f"{base} {embedder.name}")
         first = unseen_scores(self.tools, usages, usages, embedder)
         tool2vec = Tool2Vec.of(self.tools, usages, embedder)
-        return tuned_refiner(base, usages, first, tool2vec, self.folder / REFINER, seed=self.seed)
+        return tuned_refiner(base, usages, first, tool2vec, folder, seed=self.seed)
+
+    def _place(self, name: str, base: str) -> Path:
+        """The folder for what is fine-tuned, with a note of what it is made of.
+
+        Raises:
+            ConfigError: It holds what was made of something else, which would be taken for this.
+        """
+        from labelspace.errors import ConfigError
+
+        folder = self.folder / name
+        made = hashlib.sha256(repr((base, self.seed, self.tools.tools, list(self.usages))).encode()).hexdigest()[:16]
+        note = folder / "made_of.txt"
+        if not note.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            note.write_text(made + "\n", encoding="utf-8")
+        elif note.read_text(encoding="utf-8").strip() != made:
+            raise ConfigError(
+                f"{folder}: was fine-tuned on other tools or usages, from another encoder or with another seed; "
+                "name another --out, or remove that folder"
+            )
+        return folder
 
     def _taught(self) -> Sequence[Any]:
         from labelspace.errors import DataError

@@ -112,8 +112,9 @@ def evaluate(
 
 @click.command(
     epilog="""\b
-Serves on stdio, as MCP clients start it; with --http on a port. It listens to this machine only unless --host
-says otherwise; LABELSPACE_API_KEY, if set, is asked of every caller as a bearer token.
+Serves on stdio, as MCP clients start it: {"command": "labelspace", "args": ["tools", "serve", "/path/retriever"]}.
+With --http it serves on a port, to this machine only unless --host says otherwise; LABELSPACE_API_KEY, if set, is
+asked of every caller as a bearer token.
 
 \b
 Example:
@@ -121,20 +122,27 @@ Example:
 )
 @click.argument("retriever", metavar="RETRIEVER")
 @click.option("--http", is_flag=True, help="Serve over HTTP, at /mcp.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8001, show_default=True, help="Port to listen on.")
+@click.option("--host", metavar="HOST", help="With --http: address to listen on; 127.0.0.1 if not given.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), metavar="PORT", help="With --http: port to listen on; 8001 if not given."
+)
 @click.option("-k", "count", default=5, show_default=True, type=click.IntRange(1), help="Tools to return.")
 @click.option("--choose", is_flag=True, help="Return as many as are needed, and none where no tool fits.")
-def serve(*, retriever: str, http: bool, host: str, port: int, count: int, choose: bool) -> None:
+def serve(*, retriever: str, http: bool, host: str | None, port: int | None, count: int, choose: bool) -> None:
     """Offer find_tools to agents as an MCP server."""
     import os
 
     from labelspace.agents.tools.mcp_server import make_server, serve_http
     from labelspace.progress import note
 
+    if not http and (host or port):
+        raise click.UsageError("--host and --port are for serving over HTTP; add --http")
+    host, port = host or "127.0.0.1", port or 8001
     finder, tools, chooser = _load(retriever, choose=choose)
     server = make_server(chooser if choose else finder, tools, k=count)
     if not http:
+        if sys.stdin.isatty():
+            note(f"find_tools over {len(tools):,} tools on stdio, for an MCP client to start; --http serves on a port")
         server.run("stdio")
         return
     key = os.environ.get("LABELSPACE_API_KEY") or None

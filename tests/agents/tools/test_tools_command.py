@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from labelspace.agents.tools import Tool, ToolSet, Usage, read_usages, write_usages
 from labelspace.cli.tools import command
-from labelspace.errors import BudgetExceeded, ConfigError, DataError
+from labelspace.errors import BudgetExceeded, ConfigError, DataError, LabelspaceError
 
 
 def run(*arguments: object, text: str | None = None) -> str:
@@ -75,12 +75,18 @@ def test_usage_is_generated_within_a_budget_and_goes_on_from_the_journal(chat_se
     with pytest.raises(BudgetExceeded, match="the budget of 4 calls is spent"):
         run(*arguments, "--budget", "4 calls")
     assert len(asked) == 4
+    assert not out.exists()
     run(*arguments)
     assert len(asked) == len(set(asked)) == 9
     assert {usage.tools for usage in read_usages(out)} == {("get_weather",), ("get_parcels",), ("get_music",)}
     assert {usage.query for usage in read_usages(out)} == set(topics.values())
     run(*arguments)
     assert len(asked) == 9
+    more, journal = tmp_path / "more.jsonl", f"{out}.journal.sqlite"
+    arguments = ("generate", tools, "--model", arguments[3], "--out", more, "--journal", journal, "--each", "2")
+    with pytest.raises(BudgetExceeded):
+        run(*arguments, "--budget", "10 calls")
+    assert {usage.query for usage in read_usages(more)} == set(topics.values()), "what was accepted is kept"
 
 
 @pytest.mark.parametrize("needs", ["0", "two", "1,,2", ""])
@@ -122,6 +128,43 @@ def test_an_index_is_kept(index: str, tmp_path: Path) -> None:
     run("train", tools, "sample:support", "--out", out, "--stage", "tool2vec", "--index", index)
     assert json.loads((out / "retriever.json").read_text())["stages"][0]["index"] == index
     assert "Cancel subscription" in run("search", out, "I want to cancel my subscription")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--index", "approximate"), "an approximate index searches by one stage; give --stage tool2vec or"),
+        (("--index", "approximate", "--stage", "mlc"), "an approximate index searches by one stage"),
+        (("--stage", "bm25", "--parts"), "weighed by held-out usages, and of 3 none is held out; give more"),
+        ((), "weighed by held-out usages, and of 3 none is held out; give more, or --dev, or a single --stage"),
+    ],
+)
+def test_what_can_not_be_trained_is_said_first(options: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    tools, usage = tmp_path / "tools.jsonl", tmp_path / "usage.jsonl"
+    run("import", "sample:support", "--out", tools)
+    write_usages(usage, [Usage(query, ("Cancel subscription",)) for query in ("a b", "c d", "e f")])
+    with pytest.raises(LabelspaceError, match=message):
+        run("train", tools, usage, "--out", tmp_path / "r", *options)
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_port_is_for_serving_over_http(tmp_path: Path) -> None:
+    for arguments in (
+        ["serve", str(tmp_path), "--port", "9000"],
+        ["serve", str(tmp_path), "--http", "--port", "99999"],
+    ):
+        result = CliRunner().invoke(command, arguments)
+        assert result.exit_code == 2
+        assert "add --http" in result.output or "not in the range" in result.output
+
+
+def test_many_tools_are_found_by_tool2vec_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labelspace.agents.tools.index.MANY", 18)
+    tools, out = tmp_path / "tools.jsonl", tmp_path / "r"
+    run("import", "sample:support", "--out", tools)
+    run("train", tools, "sample:support", "--out", out)
+    assert [stage["kind"] for stage in json.loads((out / "retriever.json").read_text())["stages"]] == ["tool2vec"]
+    assert "Cancel subscription" in run("search", out, "I want to cancel my subscription", "-k", "1")
 
 
 def test_a_module_and_a_document_are_imported_together(tmp_path: Path) -> None:
