@@ -1,7 +1,8 @@
 """A classifier from a handful of texts a label: the stack learns by contrast, then a logistic head is fitted on it.
 
 SetFit (arXiv 2209.11055) goes this way with sampled pairs; here each step takes all pairs of its texts at once, so that
-a step sees hundreds of pairs for one run of each text.
+a step sees hundreds of pairs for one run of each text. A label's name is learnt from as one more text of it: with five
+texts a label it says as much as another of them.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from labelspace.finetune.finetuned import CPU_TOKENS
 from labelspace.finetune.head_settings import FewShotSettings
 from labelspace.finetune.label_model import LabelModel, logits_of
 from labelspace.finetune.logistic import fit_logistic
-from labelspace.finetune.losses.contrast import supervised_contrastive
+from labelspace.finetune.losses.contrast import cosine_contrast, supervised_contrastive
 from labelspace.finetune.ls import LabelSupervised
 from labelspace.finetune.pooling import Pooling, pools_logits
 from labelspace.finetune.targets import Metric
@@ -32,6 +33,9 @@ from labelspace.finetune.training import Loss, train
 DEFAULTS = FewShotSettings()
 PART = 32
 """Texts of a step that run at once."""
+BROAD = 30
+"""Labels up to which each is taken to be broad: its texts differ, and have to be drawn together. Texts of one among
+very many lie close from the start, and drawing all others to right angles undoes what the encoder knows."""
 
 
 class FewShot(LabelSupervised):
@@ -51,7 +55,9 @@ class FewShot(LabelSupervised):
         unmask_from: int | None = None,
         tuning: Tuning = DEFAULTS.tuning,
         lora: LoraSettings | None = None,
+        contrast: Literal["auto", "cosine", "softmax"] = DEFAULTS.contrast,
         temperature: float = DEFAULTS.temperature,
+        names: bool = DEFAULTS.names,
         C: float = DEFAULTS.C,
         metric: Metric | None = None,
         max_length: int = 256,
@@ -69,7 +75,12 @@ class FewShot(LabelSupervised):
             unmask_from: First layer of a decoder that sees the whole text; None leaves it causal.
             tuning: lora or full.
             lora: Settings of the adapters.
-            temperature: Of the contrast: cosines are divided by it.
+            contrast: `cosine` draws the cosine of two texts to 1 or 0 (`cosine_contrast`), as SetFit does; `softmax` is
+                supervised contrast, which ranks the texts of a label before all others. `auto` is cosine for up to
+                `BROAD` labels.
+            temperature: Of `softmax`: cosines are divided by it.
+            names: Learn from each label's name too, as one more text of it, "_" read as a space. Leave it out where
+                labels are numbers or codes.
             C: Inverse strength of the penalty on the head's weights.
             metric: Score on dev; accuracy, or macro-F1 if multi-label.
             max_length: Tokens read of a text.
@@ -83,6 +94,8 @@ class FewShot(LabelSupervised):
         """
         if tuning == "frozen":
             raise ConfigError("a few-shot head tunes the model; over a frozen one, train a linear head")
+        if contrast not in ("auto", "cosine", "softmax"):
+            raise ConfigError(f"there is no contrast {contrast!r}; there are: auto, cosine, softmax")
         if pools_logits(pooling):
             raise ConfigError(f"pooling {pooling!r} gives texts no vectors to contrast; take mean, first or last")
         super().__init__(
@@ -100,7 +113,7 @@ class FewShot(LabelSupervised):
             quantization=quantization,
             training=training or DEFAULTS.training,
         )
-        self.temperature, self.C = temperature, C
+        self.contrast, self.temperature, self.names, self.C = contrast, temperature, names, C
 
     @classmethod
     def load(cls, folder: str | Path, *, base: str | Path | None = None, device: str = "auto") -> Any:
@@ -110,7 +123,10 @@ class FewShot(LabelSupervised):
     def _train(
         self, examples: list[Example], loss: Loss, evaluate: Callable[[], float] | None, folder: str | Path | None
     ) -> None:
+        if self.names:
+            examples = [*examples, *self._named(examples)]
         tower = _Tower(self._trained().backbone, torch.nn.Identity(), pooling=self.pooling)
+        cosine = self.contrast == "cosine" or (self.contrast == "auto" and len(self.classes_) <= BROAD)
 
         def fitted() -> float:
             self._fit_head(tower, examples)
@@ -120,15 +136,23 @@ class FewShot(LabelSupervised):
         self.history_ = train(
             tower,
             examples,
-            loss=partial(supervised_contrastive, temperature=self.temperature),
+            loss=cosine_contrast if cosine else partial(supervised_contrastive, temperature=self.temperature),
             settings=self.training,
             pad=pad_id(self.tokenizer),
             evaluate=None if evaluate is None else fitted,
             folder=None if folder is None else Path(folder),
-            about=self._about(f"contrast {self.temperature} {self.C}"),
+            about=self._about(f"contrast {self.contrast} {self.temperature} {self.C}"),
             title="training few-shot",
         )
         self._fit_head(tower, examples)
+
+    def _named(self, examples: list[Example]) -> list[Example]:
+        """Names of the labels that some text has, as texts of them."""
+        targets = np.array([example.target for example in examples])
+        rows = np.eye(len(self.classes_), dtype=targets.dtype) if targets.ndim > 1 else np.arange(len(self.classes_))
+        known = np.flatnonzero(targets.any(axis=0)) if targets.ndim > 1 else np.unique(targets)
+        encoded = self._encode([self.classes_[label].replace("_", " ") for label in known])
+        return [Example(ids, rows[label]) for ids, label in zip(encoded, known, strict=True)]
 
     def _fit_head(self, tower: LabelModel, examples: list[Example]) -> None:
         """Fit the head on the vectors of the training texts, as they are now."""

@@ -80,8 +80,13 @@ class FewShotSettings(_Shared):
     """What learns by contrast."""
     lora: LoraSettings = LoraSettings(rank=32, alpha=64.0, targets="all-linear")
     """Settings of the adapters."""
+    contrast: Literal["auto", "cosine", "softmax"] = "auto"
+    """cosine: cosines go to 1 within a label and to 0 between labels; softmax: supervised contrast; auto: cosine up to
+    30 labels."""
     temperature: float = Field(default=0.07, gt=0)
-    """Of the contrast: cosines are divided by it."""
+    """Of contrast: softmax; cosines are divided by it."""
+    names: bool = True
+    """Learn from each label's name too, as one more text of it; not for labels that are mere numbers."""
     C: float = Field(default=10.0, gt=0)
     """Inverse strength of the penalty on the head's weights."""
     training: ContrastSettings = ContrastSettings()

@@ -1,4 +1,4 @@
-"""A loss over vectors, not logits: texts of one label towards each other, and away from all others."""
+"""Losses over vectors, not logits: texts of one label towards each other, and away from all others."""
 
 from __future__ import annotations
 
@@ -7,6 +7,33 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from labelspace.finetune.losses.basic import wide
+
+
+def cosine_contrast(vectors: Tensor, targets: Tensor) -> Tensor:
+    """Squares of what cosines lack: to 1 where two texts share a label, to 0 where they do not.
+
+    The loss of SetFit's pairs (Reimers and Gurevych, 2019, arXiv 1908.10084; Tunstall et al., 2022, arXiv 2209.11055),
+    over all pairs of the texts instead of sampled ones. Pairs of both kinds weigh one half each, as many of each being
+    sampled there. It is 0 where labels stand at right angles.
+
+    Args:
+        vectors: [n, d]; their lengths have no effect.
+        targets: [n] label numbers; or [n, k], where texts that share a label are alike.
+
+    Returns:
+        The mean over the pairs that are alike, plus that over the others, halved; a kind without pairs adds 0.
+    """
+    unit = F.normalize(wide(vectors), dim=1)
+    alike = _alike(targets)
+    apart = (unit @ unit.T - alike.to(unit.dtype)).square()
+    pairs = torch.ones_like(alike).triu(diagonal=1)
+    return (
+        sum(
+            (apart.masked_fill(~kind, 0).sum() / kind.sum().clamp(min=1) for kind in (pairs & alike, pairs & ~alike)),
+            start=apart.new_zeros(()),
+        )
+        / 2
+    )
 
 
 def supervised_contrastive(vectors: Tensor, targets: Tensor, *, temperature: float = 0.07) -> Tensor:
@@ -26,14 +53,17 @@ def supervised_contrastive(vectors: Tensor, targets: Tensor, *, temperature: flo
     """
     unit = F.normalize(wide(vectors), dim=1)
     itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
-    if targets.ndim == 1:
-        alike = targets[:, None] == targets[None]
-    else:
-        given = (targets > 0).to(unit.dtype)
-        alike = given @ given.T > 0
-    alike = alike & ~itself
+    alike = _alike(targets) & ~itself
     logits = (unit @ unit.T / temperature).masked_fill(itself, torch.finfo(unit.dtype).min)
     shares = logits.log_softmax(dim=1).masked_fill(~alike, 0)
     count = alike.sum(dim=1)
     each = -shares.sum(dim=1) / count.clamp(min=1)
     return each.sum() / (count > 0).sum().clamp(min=1)
+
+
+def _alike(targets: Tensor) -> Tensor:
+    """Whether two texts share a label [n, n]."""
+    if targets.ndim == 1:
+        return targets[:, None] == targets[None]
+    given = (targets > 0).float()
+    return given @ given.T > 0
