@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from labelspace.finetune.store import load_classifier
     from labelspace.metrics import evaluate
     from labelspace.records import Classifier, Prediction, Record
-    from labelspace.space import Label, LabelSpace, SpaceDiff
+    from labelspace.space import Label, LabelSpace
+    from labelspace.space_diff import SpaceDiff
 
 __version__ = "0.1.0"
 
@@ -27,7 +28,7 @@ _HOME = {
     "LinearHead": "labelspace.finetune.linear",
     "Prediction": "labelspace.records",
     "Record": "labelspace.records",
-    "SpaceDiff": "labelspace.space",
+    "SpaceDiff": "labelspace.space_diff",
     "discover": "labelspace.agents.discover",
     "evaluate": "labelspace.metrics",
     "load_classifier": "labelspace.finetune.store",
