@@ -16,7 +16,8 @@ from typing import Any
 import orjson
 
 from labelspace.errors import EXIT_PARTIAL, ModelError
-from labelspace.llm.batches import ENDPOINT, MOST_REQUESTS
+from labelspace.llm.batch_api import ENDPOINT
+from labelspace.llm.batches import MOST_REQUESTS
 from labelspace.llm.dialect import Dialect
 from labelspace.llm.entries import key_of
 from labelspace.llm.refusals import read_error

@@ -10,7 +10,6 @@ submits none twice. Rows are told apart by their journal key, never by their pla
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,21 +17,18 @@ from typing import Any
 import orjson
 
 from labelspace.errors import ModelError
+from labelspace.llm.batch_api import ENDPOINT, BatchAPI, reason_of
 from labelspace.llm.client import HTTPModel
 from labelspace.llm.dialect import Dialect
 from labelspace.llm.entries import key_of
 from labelspace.llm.refusals import read_error
 from labelspace.llm.request import CallFailed, Reply, Request
-from labelspace.progress import note
 
-ENDPOINT = "/v1/chat/completions"
 MOST_REQUESTS = 50_000
 MOST_BYTES = 190_000_000
 """Limits of one file at OpenAI: 50,000 requests, 200 MB."""
 DISCOUNT = 0.5
-_OVER = frozenset({"completed", "failed", "expired", "cancelled"})
 _NOTE = "batch "
-_TRIES = 5
 
 
 @dataclass(slots=True)
@@ -67,7 +63,8 @@ class BatchModel:
         """
         self.direct = direct
         self.together, self._most_bytes = together, most_bytes
-        self._fewest, self._quiet, self._poll = fewest, quiet, poll
+        self._fewest, self._quiet = fewest, quiet
+        self._api = BatchAPI(direct, poll=poll)
         self._waiting: dict[str, _Waiting] = {}
         self._answers: dict[str, dict[str, Any]] = {}
         self._failed_once: set[str] = set()
@@ -184,31 +181,10 @@ class BatchModel:
         for name in names:
             self._submitted[name] = place
         content = b"".join(self._waiting[name].line for name in names)
-        file = await self.direct.upload(content, "labelspace.jsonl", purpose="batch")
         # Noted before the batch exists: a run that dies in between finds it by its file.
-        facts = {"file": file["id"], "batch": None, "names": names}
+        facts = {"file": await self._api.upload(content), "batch": None, "names": names}
         self._memory[place] = orjson.dumps(facts).decode()
         self._follow(place, facts)
-
-    async def _made_of(self, file: str, count: int) -> str:
-        """The batch of a file: the one that is there, also if nobody was told, or a new one."""
-        for _ in range(_TRIES):
-            try:
-                listed = await self.direct.call("GET", "/batches?limit=100")
-                for batch in listed["data"]:
-                    if batch["input_file_id"] == file:
-                        return str(batch["id"])
-                wanted = {"input_file_id": file, "endpoint": ENDPOINT, "completion_window": "24h"}
-                made = await self.direct.call("POST", "/batches", wanted)
-            except CallFailed as error:
-                problem = error
-                await asyncio.sleep(self._poll)
-            else:
-                note(f"{self.name}: batch {made['id']} with {count:,} requests is submitted")
-                return str(made["id"])
-        raise ModelError(
-            f"{self.address} does not take a batch ({problem.reason}); the file {file} is there, run the same again"
-        )
 
     async def _ask_directly(self, name: str) -> None:
         waiting = self._waiting[name]
@@ -233,26 +209,18 @@ class BatchModel:
         names: list[str] = facts["names"]
         try:
             if facts["batch"] is None:
-                facts["batch"] = await self._made_of(facts["file"], len(names))
+                facts["batch"] = await self._api.batch_of(facts["file"], len(names))
                 self._memory[place] = orjson.dumps(facts).decode()
-            while True:
-                try:
-                    batch = await self.direct.call("GET", f"/batches/{facts['batch']}")
-                except CallFailed:  # the server may be away for a while
-                    await asyncio.sleep(self._poll)
-                    continue
-                if batch["status"] in _OVER:
-                    break
-                await asyncio.sleep(self._poll)
+            batch = await self._api.ended(facts["batch"])
             answered = False
             for kind in ("output_file_id", "error_file_id"):
                 if batch.get(kind):
                     answered = True
-                    async for line in self._lines(batch[kind]):
+                    async for line in self._api.lines(batch[kind]):
                         self._answer(line["custom_id"], line)
             if batch["status"] == "failed" and not answered:
                 raise ModelError(  # noqa: TRY301 - told to the rows below
-                    f"{self.name}: the server refuses batch {facts['batch']} ({_why(batch)})"
+                    f"{self.name}: the server refuses batch {facts['batch']} ({reason_of(batch)})"
                 )
             left = [name for name in names if self._submitted.get(name) == place]
             # The file does not have them (expired, cancelled): they are asked again.
@@ -262,16 +230,6 @@ class BatchModel:
             if isinstance(error, ModelError) and facts["batch"] is None:
                 return  # it may still be made: the note stays
         self._memory[place] = ""
-
-    async def _lines(self, file: str) -> Any:
-        for _ in range(_TRIES):
-            with contextlib.suppress(CallFailed):
-                for line in (await self.direct.download(f"/files/{file}/content")).splitlines():
-                    if line.strip():
-                        yield orjson.loads(line)
-                return
-            await asyncio.sleep(self._poll)
-        raise CallFailed("broken", f"file {file} cannot be fetched")
 
     def _answer(self, name: str, line: dict[str, Any]) -> None:
         waiting = self._waiting.get(name)
@@ -312,8 +270,3 @@ class BatchModel:
 
 def _message(error: Any) -> str:
     return str(error.get("message") or error.get("code")) if isinstance(error, dict) else "no answer"
-
-
-def _why(batch: dict[str, Any]) -> str:
-    errors = (batch.get("errors") or {}).get("data") or ()
-    return "; ".join(str(error.get("message")) for error in errors[:3]) or "no reason given"

@@ -21,7 +21,7 @@ from labelspace.llm.budget import Budget, Cap
 from labelspace.llm.calls import Caller
 from labelspace.llm.connect import connect
 from labelspace.llm.estimate import Estimate, estimate
-from labelspace.llm.journal import Journal, Spent
+from labelspace.llm.journal import Journal
 from labelspace.llm.limits import Concurrency
 from labelspace.llm.prices import Price, find_price
 from labelspace.llm.request import ChatModel, Item, Outcome, Reply, Request, Unreadable, Value
@@ -130,10 +130,7 @@ class Engine:
                 f"the price of {self.model.name!r} is not known, so a budget in money cannot be kept; add it to a "
                 "table of prices (LABELSPACE_PRICES), or give the budget in tokens or calls"
             )
-        spent = Spent()
-        for account in self.journal.spent.values():
-            spent.add(account)
-        return Budget(self._cap, spent)
+        return Budget(self._cap, self.journal.total)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -287,9 +284,7 @@ class Engine:
 
     def to_data(self) -> dict[str, Any]:
         """Everything that a run.json needs to know; no key is in it."""
-        spent = Spent()
-        for account in self.journal.spent.values():
-            spent.add(account)
+        spent = self.journal.total
         dialect = getattr(self.model, "dialect", None)
         return {
             "model": self.model.name,
@@ -325,19 +320,12 @@ class Engine:
             task.awaited = task.waiter = None
 
     def _count(self, outcome: Outcome[Any, Any], bar: Progress) -> None:
-        stats = self.stats
-        stats.rows += 1
-        if outcome.status == "ok":
-            stats.ok += 1
-        else:
-            stats.failed += 1
-            code = outcome.code or "failed"
-            stats.failures[code] = stats.failures.get(code, 0) + 1
+        self.stats.count(outcome)
         if bar.shown:
             now, remark = time.monotonic(), None
             if now - self._remarked > 0.5:
                 self._remarked = now
-                remark = stats.remark(priced=self.price is not None)
+                remark = self.stats.remark(priced=self.price is not None)
             bar.advance(1, remark=remark)
 
 

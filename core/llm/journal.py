@@ -122,6 +122,14 @@ class Journal:
             self.let_go()
             raise
 
+    @property
+    def total(self) -> Spent:
+        """What all models together have cost, from the journal's beginning."""
+        found = Spent()
+        for account in self.spent.values():
+            found.add(account)
+        return found
+
     def _open(self) -> sqlite3.Connection:
         name = ":memory:" if self.path is None else str(self.path)
         # A new file has nothing to lose, and waiting for the disk takes most of the time of starting a run.

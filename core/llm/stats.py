@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from labelspace.llm.journal import Spent
+from labelspace.llm.request import Outcome
 
 
 @dataclass
@@ -40,6 +41,16 @@ class Stats:
     failed_live: int = 0
     """Failed rows that were asked about in this run."""
     started: float = field(default_factory=time.monotonic)
+
+    def count(self, outcome: Outcome[Any, Any]) -> None:
+        """Count a row that has come to its end."""
+        self.rows += 1
+        if outcome.status == "ok":
+            self.ok += 1
+        else:
+            self.failed += 1
+            code = outcome.code or "failed"
+            self.failures[code] = self.failures.get(code, 0) + 1
 
     def to_data(self) -> dict[str, Any]:
         """Plain data for run.json."""
