@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from labelspace.errors import ConfigError
 from labelspace.finetune.backbone import Backbone
 from labelspace.finetune.batches import Batch, Example, collate, cut, lengths_of
 from labelspace.finetune.pooling import Pooling, check_pooling, pool, pools_logits
@@ -25,6 +27,20 @@ class TokenDropout:
     """Id of the mask token."""
     spared: tuple[int, ...] = ()
     """Ids that are never hidden, such as those that begin and end a text."""
+
+    @classmethod
+    def of(cls, share: float, tokenizer: Any, base: str | Path) -> TokenDropout | None:
+        """Hide a share of what a tokenizer makes of texts, but what begins and ends them; None for a share of 0.
+
+        Raises:
+            ConfigError: The tokenizer has no mask token.
+        """
+        if not share:
+            return None
+        mask = tokenizer.mask_token_id
+        if mask is None:
+            raise ConfigError(f"{base} has no mask token to hide others behind; leave out token_dropout")
+        return cls(share, mask, tuple({*tokenizer.all_special_ids} - {mask}))
 
     def hide(self, ids: Tensor) -> Tensor:
         """Token ids [n, length] with some of them replaced."""

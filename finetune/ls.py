@@ -118,16 +118,8 @@ class LabelSupervised(TextHead):
             pooling=self.pooling,
             dropout=self.dropout,
             legacy_pad=pad_id(self.tokenizer) if self.legacy_padding else None,
-            token_dropout=self._token_dropout(),
+            token_dropout=TokenDropout.of(self.token_dropout, self.tokenizer, self.base),
         )
-
-    def _token_dropout(self) -> TokenDropout | None:
-        if not self.token_dropout:
-            return None
-        mask = self.tokenizer.mask_token_id
-        if mask is None:
-            raise ConfigError(f"{self.base} has no mask token to hide others behind; leave out token_dropout")
-        return TokenDropout(self.token_dropout, mask, tuple({*self.tokenizer.all_special_ids} - {mask}))
 
     def settings(self) -> dict[str, Any]:
         """Arguments as plain data."""

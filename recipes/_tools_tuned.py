@@ -15,12 +15,19 @@ from labelspace.agents.tools.tuned import tuned_mlc
 from labelspace.agents.tools.usage import Usage
 from labelspace.embed import cache_folder
 from labelspace.embed.cache import CachedEmbedder
+from labelspace.finetune.train_settings import TrainSettings
 from labelspace.recipes._tools_rows import Head
 
 COPIES = 2
-"""Times that linear layers see each written request: there are few."""
+"""Times that linear layers and encoders see each written request: there are few."""
 TURNS = 80
 """Rounds of the linear layer over a tuned encoder, which has little to learn."""
+HIDDEN = 0.1
+"""Share of a query's tokens that are hidden while the encoder is tuned."""
+LOOP = TrainSettings(
+    batch_size=32, learning_rate=1e-4, head_learning_rate=1e-3, warmup=0.06, average=0.25, precision="bf16"
+)
+"""How it is tuned: the weights are the mean of those of the last quarter of the steps."""
 
 
 class Tuning(NamedTuple):
@@ -44,7 +51,16 @@ def tuned_stages(
     @cache
     def head() -> Head:
         encoder = tuned_mlc(
-            tuning.base, tools, train, tuning.folder, rounds=tuning.rounds, share=tuning.share, seed=tuning.seed
+            tuning.base,
+            tools,
+            train,
+            tuning.folder,
+            rounds=tuning.rounds,
+            share=tuning.share,
+            more=written * COPIES,
+            token_dropout=HIDDEN,
+            training=LOOP,
+            seed=tuning.seed,
         )
         return Head(encoder, LastSeen(CachedEmbedder(encoder, cache_folder())))
 

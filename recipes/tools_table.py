@@ -111,8 +111,10 @@ class ToolsTableConfig(Config):
     rounds: int = 5
     """Times that fine-tuning sees each usage."""
     composed: float = 0.3
-    """Share of the usages that are joined with another for the linear layer and fine-tuning; 0 where
-    usages of several tools are common anyway."""
+    """Share of the usages that are joined with another for the linear layer; 0 where usages of several tools are
+    common anyway."""
+    joined: float = 0.2
+    """Share of them that are joined for fine-tuning; 0 likewise."""
     taught: int | None = 0
     """Usages, drawn from train, that a triplet encoder and a refiner learn from, and that this encoder's
     Tool2Vec is the mean of; None takes all, 0 leaves both out. On a CPU all of MetaTool's take hours."""
@@ -146,7 +148,7 @@ def main(config: ToolsTableConfig) -> Rows:
     embedder.embed([usage.query for part in (train, *sets.values()) for usage in part])  # together: into the cache
     config.out.mkdir(parents=True, exist_ok=True)
     (config.out / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
-    settings = f"{config.embedder} {config.composed} {config.rounds}"
+    settings = f"{config.embedder} {config.composed} {config.joined} {config.rounds}"
     texts = Texts.of(sets.values(), config.out, [*train, *taught_pairs], settings)
 
     def kept(name: str, make: Callable[[], Retriever]) -> Retriever:
@@ -194,7 +196,7 @@ def main(config: ToolsTableConfig) -> Rows:
     # 4. With a fine-tuned encoder: alone, its nearest usages, and everything together.
     several: list[Retriever] = []
     for seed in config.seeds:
-        encoder = Tuning(config.embedder, config.out / f"tuned-{seed}", config.rounds, config.composed, seed)
+        encoder = Tuning(config.embedder, config.out / f"tuned-{seed}", config.rounds, config.joined, seed)
         made = tuned_stages(encoder, tools, train, taught_pairs)
         own = [kept(f"{name}, seed {seed}", make) for name, make in made.items()]
         for stage, name in zip(own, ("tuned encoder", "tuned encoder, nearest", "tuned encoder, mlc"), strict=False):

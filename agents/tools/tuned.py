@@ -7,6 +7,7 @@ chosen to be quick, not searched for.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from labelspace.finetune.tools.mlc import ToolMLC
     from labelspace.finetune.tools.refiner import ToolRefiner
     from labelspace.finetune.tools.triplets import QueryEncoder
+    from labelspace.finetune.train_settings import TrainSettings
 
 LENGTH = 64
 """Tokens of a query that are read: few queries have more, and one such makes a whole batch long."""
@@ -42,6 +44,9 @@ def tuned_mlc(
     *,
     rounds: int = 6,
     share: float = 0.3,
+    more: Sequence[Usage] = (),
+    token_dropout: float = 0.0,
+    training: TrainSettings | None = None,
     seed: int = 0,
 ) -> ToolMLC:
     """An encoder fine-tuned to score tools.
@@ -53,6 +58,9 @@ def tuned_mlc(
         folder: Where it is kept, and its state while it is trained.
         rounds: Times that each usage is seen.
         share: Of the usages that are joined with another each time.
+        more: Further usages, not joined, each seen as often as it comes in them.
+        token_dropout: Share of a query's tokens that are hidden while training.
+        training: Settings of the loop; its epochs are not looked at, `rounds` are. None takes those of `ToolMLC`.
         seed: Of order, pairs and dropout.
 
     Raises:
@@ -66,7 +74,11 @@ def tuned_mlc(
     if not usages:
         raise DataError("there is no usage to fine-tune an encoder on")
     seen = compose(usages, rounds=rounds, share=share, seed=seed)
-    model = ToolMLC(base, training=DEFAULTS.model_copy(update={"epochs": 1, "seed": seed}))
+    if more:
+        seen += more
+        random.Random(seed).shuffle(seen)
+    settings = (training or DEFAULTS).model_copy(update={"epochs": 1, "seed": seed})
+    model = ToolMLC(base, token_dropout=token_dropout, training=settings)
     texts = [tool.text for tool in tools]
     model.fit([u.query for u in seen], [u.tools for u in seen], classes=tools.names, texts=texts, folder=folder)
     model.save(folder)

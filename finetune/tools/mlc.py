@@ -24,7 +24,7 @@ from labelspace.finetune.align import encode_texts
 from labelspace.finetune.backbone import load_backbone, pad_id
 from labelspace.finetune.batches import Example
 from labelspace.finetune.checkpoint import trainable
-from labelspace.finetune.label_model import LabelModel, logits_of
+from labelspace.finetune.label_model import LabelModel, TokenDropout, logits_of
 from labelspace.finetune.tools.files import read_model, version_of, write_model
 from labelspace.finetune.tools.head import LOSSES, CosineHead, LossName
 from labelspace.finetune.train_settings import History, TrainSettings
@@ -45,6 +45,7 @@ class ToolMLC:
         loss: LossName = "bce",
         max_length: int = 128,
         freeze_tokens: bool = True,
+        token_dropout: float = 0.0,
         training: TrainSettings = DEFAULTS,
     ) -> None:
         """Set what to train and how; nothing is loaded before `fit`.
@@ -55,11 +56,13 @@ class ToolMLC:
             max_length: Tokens of a query that are read.
             freeze_tokens: Leave the token embeddings as they are: half of a small encoder's weights, which
                 little usage can't teach.
+            token_dropout: Share of a query's tokens that are hidden behind the mask token while training.
             training: Rates, epochs, seed.
         """
         if loss not in LOSSES:
             raise ConfigError(f"there is no loss {loss!r}; there are: {', '.join(LOSSES)}")
         self.base, self.max_length, self.freeze_tokens, self.training = base, max_length, freeze_tokens, training
+        self.token_dropout = token_dropout
         self.loss: LossName = loss
         self.classes_: tuple[str, ...] = ()
         self.history_ = History()
@@ -97,7 +100,8 @@ class ToolMLC:
         backbone, self._tokenizer = load_backbone(self.base)
         if self.freeze_tokens:
             backbone.embedding.requires_grad_(False)
-        self._model = LabelModel(backbone, nn.Identity(), pooling="mean")
+        hidden = TokenDropout.of(self.token_dropout, self._tokenizer, self.base)
+        self._model = LabelModel(backbone, nn.Identity(), pooling="mean", token_dropout=hidden)
         if self.training.device == "auto" and torch.cuda.is_available():
             self._model.to("cuda")
         encoded = self._encode(queries)
@@ -163,6 +167,7 @@ class ToolMLC:
             loss=self.loss,
             max_length=self.max_length,
             freeze_tokens=self.freeze_tokens,
+            token_dropout=self.token_dropout,
             classes=self.classes_,
         )
 
@@ -179,6 +184,7 @@ class ToolMLC:
             loss=data["loss"],
             max_length=data["max_length"],
             freeze_tokens=data["freeze_tokens"],
+            token_dropout=data.get("token_dropout", 0.0),
             training=training,
         )
         made.classes_ = tuple(data["classes"])

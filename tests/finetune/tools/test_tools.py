@@ -19,6 +19,7 @@ from labelspace.agents.tools.bm25 import BM25
 from labelspace.agents.tools.clauses import Clauses
 from labelspace.agents.tools.compose import compose
 from labelspace.agents.tools.refine import Refined
+from labelspace.agents.tools.tuned import tuned_mlc
 from labelspace.cli.tools import command as tools_command
 from labelspace.errors import ConfigError, DataError
 from labelspace.finetune.tools.head import CosineHead, bce_loss, softmax_loss
@@ -132,6 +133,17 @@ def test_a_tuned_encoder_learns_and_is_read_as_it_was_saved(tiny: Path, tmp_path
     vectors = model.embed(queries)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(model.scores_of(vectors), model.scores(queries), rtol=1e-4, atol=1e-4)
+
+
+def test_further_usages_are_seen_as_often_as_they_come_with_some_tokens_hidden(tiny: Path, tmp_path: Path) -> None:
+    made = []
+    for hidden in (0.0, 0.5):
+        model = tuned_mlc(str(tiny), TOOLS, USAGES, tmp_path / f"{hidden}", rounds=2, share=0.0, more=USAGES[:2] * 3,
+                          token_dropout=hidden, training=DEFAULTS.model_copy(update={"batch_size": 4}))  # fmt: skip
+        assert model.history_.texts == 2 * len(USAGES) + 6
+        made.append(ToolMLC.load(tmp_path / f"{hidden}"))
+    assert [model.token_dropout for model in made] == [0.0, 0.5]
+    assert made[0].version != made[1].version
 
 
 def test_a_tool_without_queries_starts_at_its_description(tiny: Path) -> None:
