@@ -34,7 +34,11 @@ GRIDS: dict[str, dict[str, list[Any]]] = {
         "training.head_learning_rate": [None, 5e-3],
         "pooling": ["last", "mean"],
     },
-    "few-shot": {"training.learning_rate": [2e-4, 5e-4, 1e-3], "training.epochs": [10, 20, 40]},
+    "few-shot": {
+        "contrast": ["cosine", "softmax"],
+        "training.learning_rate": [2e-4, 5e-4, 1e-3],
+        "training.epochs": [20, 40],
+    },
     "ls-descriptions": {
         "training.learning_rate": [5e-5, 2e-4, 5e-4],
         "training.head_learning_rate": [None, 1e-3],
