@@ -157,7 +157,7 @@ class ToolSet:
             SpaceError: Two tools have the same name.
         """
         shown = os.fspath(path)
-        return cls(_rows(shown), name=Path(shown).name.split(".")[0] or "tools")
+        return cls(_rows(shown), name=Path(shown).name.split(".")[0].strip("-") or "tools")
 
 
 def _rows(shown: str) -> Iterator[Tool]:

@@ -171,6 +171,7 @@ def test_a_module_and_a_document_are_imported_together(tmp_path: Path) -> None:
     path = tmp_path / "api.yaml"
     path.write_text("openapi: 3.1.0\npaths:\n  /pets:\n    get: {operationId: listPets, summary: All pets.}\n")
     rows = [json.loads(line) for line in run("import", "python:textwrap", path).splitlines()]
+    assert run("import", "-", text='{"name": "a"}\n') == '{"name":"a","description":""}\n'
     assert [row["name"] for row in rows] == ["wrap", "fill", "shorten", "dedent", "indent", "listPets"]
     assert rows[0]["description"].startswith("Wrap a single paragraph of text")
 
