@@ -54,7 +54,11 @@ def own_cache(caches: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start what takes longest first: `make test` has several workers, each of which takes whole files."""
-    items.sort(key=lambda item: not any(item.get_closest_marker(name) for name in ("vllm", "ray")))
+    starts, slow = (
+        {item.path for item in items if any(item.get_closest_marker(name) for name in names)}
+        for names in (("vllm", "ray"), ("slow",))
+    )
+    items.sort(key=lambda item: (item.path not in starts, item.path not in slow))
 
 
 @pytest.hookimpl(wrapper=True)

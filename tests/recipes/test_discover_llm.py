@@ -27,6 +27,7 @@ EXPECTED = {
 """Labels, coverage, accuracy and relevance by the judge; NMI, ARI and best-match F1 against the gold labels."""
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["clinc150", "bills", "ai_arxiv"])
 def test_the_table_comes_from_the_recorded_replies(name: str, data_dir: Path, encoder_folder: str) -> None:

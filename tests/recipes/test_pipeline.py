@@ -96,6 +96,7 @@ def test_bad_input_is_one_line(
     assert capsys.readouterr().err.splitlines()[-1].startswith(wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_real_text_goes_through(data_dir: Path, tmp_path: Path) -> None:
     source = data_dir / "bills" / "train.jsonl.gz"

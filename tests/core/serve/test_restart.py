@@ -36,6 +36,7 @@ def process(model: Path, port: int) -> Iterator[None]:
             assert running.wait(30) == 0 and "what was accepted is answered" in said
 
 
+@pytest.mark.slow
 def test_no_row_is_lost(tmp_path: Path, classifier: HeadClassifier) -> None:
     save_model(tmp_path / "m", classifier.head, classifier.space)  # type: ignore[arg-type]
     with socket.socket() as free:
