@@ -161,8 +161,8 @@ def train_tuned(
         measured = {name: report.value(name) for name in SHOWN if name in report.measures}
         card["held_out"] = {"texts": len(asked), "share": share, "best_epoch": model.history_.best_epoch, **measured}
         figures = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in measured.items())
-        by = [*(["settings"] if plan else []), "the epoch", *(["thresholds"] if space.multi_label else [])]
-        by = " and ".join(by) + (" were" if len(by) > 1 else " was")
+        chosen = [*(["settings"] if plan else []), "the epoch", *(["thresholds"] if space.multi_label else [])]
+        by = " and ".join(chosen) + (" were" if len(chosen) > 1 else " was")
         note(f"held out: {len(asked):,} texts, by which {by} chosen: {figures}")
     save_tuned(out, model, space, card)
     clear(out)
