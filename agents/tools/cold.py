@@ -1,9 +1,10 @@
 """Tools that nobody has used yet, in a retriever that learned from usage: ranked by their descriptions.
 
-What learns from usage has learned of such a tool that it is never needed, and would never show it. Here a second,
-plain retriever, which knows names and descriptions alone, says how likely each tool is; a tool without usage gets the
-share that it gives, against the shares that the trained one gives to all others. Descriptions are a weaker
-sign than usage, and their shares, fitted on the same held-out usages, are lower for it.
+What learns from usage has learned of such a tool that it is never needed, and holds it back the more, the more it is
+trusted. Here a second, plain retriever, which knows names and descriptions alone, says how likely each tool is; a tool
+without usage gets the share that it gives, against the shares that the trained one gives to all others. Descriptions
+are a weaker sign than usage, and their shares, fitted on the same held-out usages, are lower for it. How much
+this gains has not been measured.
 """
 
 from __future__ import annotations

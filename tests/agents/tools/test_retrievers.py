@@ -245,7 +245,6 @@ def test_every_stage_is_a_classifier_and_is_read_as_it_was_saved(stage: str, tmp
 
 
 def test_a_tool_that_nobody_has_used_is_found_by_its_description(tmp_path: Path) -> None:
-    """Stages that learn from usage have learned of it that it is never needed."""
     usages = [usage for usage in SHOPPING if usage.tools != ("weather",)]
     embedder = embedder_of(SHOPPING)
     retriever = train_retriever(SHOP, usages[::2], usages[1::2], embedder)
