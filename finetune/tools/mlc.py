@@ -143,12 +143,9 @@ class ToolMLC:
 
     def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Vectors of the tuned encoder [n, d], rows of length 1: queries that need the same tools lie together."""
-        model = self._trained
-        head, model.head = model.head, nn.Identity()
-        try:
-            return np.asarray(self._pooled(self._encode(texts)).numpy(), dtype=np.float32)
-        finally:
-            model.head = head
+        # A tower of its own, not the model with its head taken off: other threads may be scoring.
+        tower = LabelModel(self._trained.backbone, nn.Identity(), pooling="mean").eval()
+        return np.asarray(self._pooled(self._encode(texts), tower).numpy(), dtype=np.float32)
 
     @property
     def _trained(self) -> LabelModel:
@@ -220,10 +217,10 @@ class ToolMLC:
             sums[lacking] = torch.randn(len(lacking), vectors.shape[1])
         return functional.normalize(sums, dim=-1)
 
-    def _pooled(self, encoded: Sequence[Sequence[int]]) -> Tensor:
-        assert self._model is not None
-        found = logits_of(self._model, [Example(ids) for ids in encoded], pad=pad_id(self._tokenizer))
-        width = self._model.backbone.width
+    def _pooled(self, encoded: Sequence[Sequence[int]], tower: LabelModel | None = None) -> Tensor:
+        model = self._trained if tower is None else tower
+        found = logits_of(model, [Example(ids) for ids in encoded], pad=pad_id(self._tokenizer))
+        width = model.backbone.width
         return functional.normalize(torch.from_numpy(np.stack(found) if found else np.zeros((0, width))), dim=-1)
 
 
