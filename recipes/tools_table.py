@@ -4,12 +4,13 @@
     labelspace run tools_table data=metatool seeds=[]              # without fine-tuning
     labelspace run tools_table data=toolbank dev=null tests=[test] replies=null composed=0 seeds=[]
 
-`data` holds `tools.jsonl.gz` (name, description) and usages `*.jsonl.gz` (query, tools). What is random, the
-fine-tuned encoder, is trained with each seed. Encoders and the scores of each stage are kept in `out`: the same command
-goes on after a stop. An encoder takes half an hour of one core with bfloat16 (`LOOP` of `_tools_tuned.py`), and five
-minutes to embed all texts; what needs no fine-tuning takes a quarter of an hour. `taught=N` adds a triplet-tuned encoder and ToolRefiner, which learn from N usages: what that printed,
-`_tools_taught.py` says. `replies` replays requests for two tools each that a language model wrote: 2,704 to learn from,
-and of other pairs of tools 418 to weigh and measure by (`_tools_pairs.py`).
+`data` holds `tools.jsonl.gz` (name, description) and usages `*.jsonl.gz` (query, tools). What is random, the fine-tuned
+encoder, is trained with each seed. Encoders and the scores of each stage are kept in `out`: the same command goes on
+after a stop. An encoder takes half an hour of one core with bfloat16 (`LOOP` of `_tools_tuned.py`), and five minutes to
+embed all texts; what needs no fine-tuning takes a quarter of an hour. `taught=N` adds a triplet-tuned encoder and
+ToolRefiner, which learn from N usages: what that printed, `_tools_taught.py` says. `replies` replays requests for two
+tools each that a language model wrote: 2,704 to learn from, and of other pairs of tools 418 to weigh and measure by
+(`_tools_pairs.py`).
 
 all-MiniLM-L6-v2; MetaTool: 4,109 test and 497 test_multi queries, 199 tools, seeds 0 to 2 (mean ± sd); ToolBank NumPy:
 999 queries, 513 tools. Settings and weights were chosen on dev, and for "by parts" and "pairs" on the written
