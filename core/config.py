@@ -8,15 +8,33 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from labelspace.errors import ConfigError
 
 
 class Config(BaseModel):
-    """Base of every recipe's config: frozen; a key that it does not have is an error, and so is NaN."""
+    """Base of every recipe's config: frozen; a key that it does not have is an error, and so is NaN.
+
+    What is given of a config within a config is put over that field's default, not over the defaults of its class.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _over_defaults(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        fields = {name: field.default for name, field in cls.model_fields.items()}
+        return {name: _over(fields.get(name), value) for name, value in data.items()}
+
+
+def _over(held: Any, given: Any) -> Any:
+    """A mapping over a config, level by level; anything else as it is given."""
+    if not (isinstance(held, Config) and isinstance(given, dict)):
+        return given
+    return {**held.model_dump(), **{key: _over(getattr(held, key, None), value) for key, value in given.items()}}
 
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)

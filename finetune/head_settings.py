@@ -181,19 +181,10 @@ def read_head_settings(head: str, path: str | Path | None, overrides: Iterable[s
     """
     model = HEADS[head]
     data = apply_overrides({} if path is None else read_yaml(_find(path)), overrides)
-    settings = validate(model, _over_defaults(model, data), origin=str(path or f"settings of {head}"))
+    settings = validate(model, data, origin=str(path or f"settings of {head}"))
     found = {name: getattr(settings, name) for name in type(settings).model_fields}
     found["training"] = found["training"].model_copy(update={"seed": seed})
     return found
-
-
-def _over_defaults(model: type[_Shared], data: dict[str, Any]) -> dict[str, Any]:
-    """Put what is given of `training` and `lora` over this head's defaults, not over those of the class."""
-    merged = dict(data)
-    for name in ("training", "lora"):
-        if isinstance(merged.get(name), dict) and name in model.model_fields:
-            merged[name] = {**model.model_fields[name].default.model_dump(), **merged[name]}
-    return merged
 
 
 def shipped_settings() -> dict[str, Path]:

@@ -55,6 +55,33 @@ def test_a_bad_config_is_refused(data: dict, message: str) -> None:
     assert str(caught.value) == message
 
 
+class Loop(Config):
+    rate: float = 0.1
+    epochs: int = 1
+
+
+class Tuned(Config):
+    name: str = "x"
+    loop: Loop = Loop(rate=5.0, epochs=7)
+
+
+class Study(Config):
+    tuned: Tuned = Tuned(name="y", loop=Loop(rate=9.0))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "wanted"),
+    [
+        (["tuned.loop.epochs=3"], Study(tuned=Tuned(name="y", loop=Loop(rate=9.0, epochs=3)))),
+        (["tuned.name=z"], Study(tuned=Tuned(name="z", loop=Loop(rate=9.0)))),
+        (["tuned.loop.rate=2", "tuned.loop.epochs=4"], Study(tuned=Tuned(name="y", loop=Loop(rate=2.0, epochs=4)))),
+        ([], Study()),
+    ],
+)
+def test_an_override_within_leaves_the_rest_of_that_fields_default(overrides: list[str], wanted: Study) -> None:
+    assert validate(Study, apply_overrides({}, overrides), origin="x") == wanted
+
+
 def test_the_resolved_config_reads_back(tmp_path) -> None:
     config = validate(Run, {"labels": 9}, origin="x")
     (tmp_path / "c.yaml").write_text(to_yaml(config))

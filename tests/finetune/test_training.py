@@ -222,7 +222,6 @@ def test_figures_can_not_be_sent_to_what_is_not_there(monkeypatch: pytest.Monkey
 
 
 def test_figures_for_tensorboard_stay_when_the_state_goes(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
     settings = QUICK.model_copy(update={"log": "tensorboard", "log_folder": str(tmp_path / "logs")})
     train(make_model("frozen"), make_examples(), loss=cross_entropy, settings=settings, folder=tmp_path / "state")
     assert [path for path in (tmp_path / "logs").rglob("events*") if path.stat().st_size > 500]

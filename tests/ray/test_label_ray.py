@@ -71,7 +71,7 @@ def test_a_killed_worker_loses_no_row_and_doubles_none(judge: Any, tmp_path: Pat
     judge.delay = 0.02
     ray = ("--engine", "ray", "--workers", "2", "--partition-rows", "700")
     process = start(*arguments(tmp_path, judge.url, "labels.jsonl", *ray))
-    end = time.monotonic() + 120
+    end = time.monotonic() + 250
     while judge.asked.total() < 600 and process.poll() is None and time.monotonic() < end:
         time.sleep(0.02)
     first = tmp_path / "labels.jsonl.parts" / "part-00000.journal.sqlite"
