@@ -22,10 +22,6 @@ class BoostedHead(EmbeddingHead):
     """
 
     kind = "lightgbm"
-    parameters = (
-        "embedder", "multi_label", "words", "trees", "leaves", "depth", "learning_rate", "min_texts",
-        "features", "penalty", "class_weight", "calibrate", "seed",
-    )  # fmt: skip
 
     def __init__(
         self,

@@ -42,8 +42,6 @@ class EmbeddingHead(Estimator, ABC):
 
     kind: ClassVar[str]
     """Name by which a saved model is told apart."""
-    parameters: ClassVar[tuple[str, ...]]
-    """Names of the constructor's arguments."""
     embedder: str | Embedder
     multi_label: bool
     words: float
@@ -228,7 +226,8 @@ class EmbeddingHead(Estimator, ABC):
     def to_tensors(self) -> tuple[Learned, dict[str, Any]]:
         """Arrays for safetensors and plain data for JSON, without the embedder."""
         self._check_fitted()
-        data = {name: getattr(self, name) for name in self.parameters if name not in ("embedder", "class_weight")}
+        given = self.get_params(deep=False)
+        data = {name: value for name, value in given.items() if name not in ("embedder", "class_weight")}
         weights = self.class_weight
         data["class_weight"] = dict(weights) if isinstance(weights, Mapping) else weights
         learned = {**self._learned, "thresholds": self.thresholds_}
@@ -243,7 +242,7 @@ class EmbeddingHead(Estimator, ABC):
         Raises:
             ConfigError: The parts do not fit together.
         """
-        made = cls(embedder, **{name: data[name] for name in cls.parameters if name != "embedder"})
+        made = cls(embedder, **{name: data[name] for name in cls.parameter_names() if name != "embedder"})
         made.classes_ = np.array([str(name) for name in data["classes"]])
         made.temperature_ = float(data["temperature"])
         made._embedder = embedder

@@ -17,14 +17,18 @@ class Estimator:
     _estimator_type = "classifier"  # for scikit-learn before 1.6
     multi_label: bool
 
+    @classmethod
+    def parameter_names(cls) -> list[str]:
+        """Names of the constructor's arguments."""
+        return list(inspect.signature(cls.__init__).parameters)[1:]
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The arguments of the constructor, for `sklearn.clone` and searches.
 
         Args:
             deep: Also those within an argument that is a `Config`, such as `training__epochs`.
         """
-        names = list(inspect.signature(type(self).__init__).parameters)[1:]
-        found = {name: getattr(self, name) for name in names}
+        found = {name: getattr(self, name) for name in self.parameter_names()}
         if deep:
             for name, value in list(found.items()):
                 if isinstance(value, Config):

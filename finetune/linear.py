@@ -25,7 +25,6 @@ class LinearHead(EmbeddingHead):
     """
 
     kind = "linear"
-    parameters = ("embedder", "multi_label", "words", "C", "class_weight", "calibrate", "max_iter", "seed")
 
     def __init__(
         self,

@@ -26,7 +26,6 @@ class NearestHead(EmbeddingHead):
     """
 
     kind = "knn"
-    parameters = ("embedder", "multi_label", "words", "neighbours", "sharpness", "class_weight", "calibrate", "seed")
 
     def __init__(
         self,

@@ -23,10 +23,6 @@ class TwoLayerHead(EmbeddingHead):
     """
 
     kind = "mlp"
-    parameters = (
-        "embedder", "multi_label", "words", "hidden", "epochs", "batch_size", "learning_rate", "weight_decay",
-        "dropout", "class_weight", "calibrate", "seed",
-    )  # fmt: skip
 
     def __init__(
         self,

@@ -18,7 +18,8 @@ from typing import Any
 import torch
 
 from labelspace.errors import ConfigError, DataError
-from labelspace.finetune.export.check import compare, expected, found, probes, quiet
+from labelspace.finetune.backbone import quiet_hub
+from labelspace.finetune.export.check import compare, expected, found, probes
 from labelspace.finetune.export.forms import POOLINGS, form_of, longest, tokens_of_nothing
 from labelspace.finetune.export.layers import scaled_linear
 from labelspace.finetune.export.merged import append_rows
@@ -107,7 +108,7 @@ def _write_base(source: str | Path, base: str | None, form: dict[str, Any], fold
     whole = AutoModelForSequenceClassification.from_config(config)
     setattr(whole, whole.base_model_prefix, stack)
     torch.nn.init.zeros_(whole.score.weight)
-    with quiet():
+    with quiet_hub():
         whole.save_pretrained(str(folder))
     with_prompt(model.tokenizer, 0, 0).save_pretrained(str(folder))
     pooler = json.dumps({"seq_pooling_type": POOLINGS[form["pooling"]]})

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 
 from labelspace.errors import ConfigError
 from labelspace.finetune.align import encode_texts
-from labelspace.finetune.backbone import Backbone
+from labelspace.finetune.backbone import Backbone, quiet_hub
 from labelspace.finetune.batches import Example
 from labelspace.finetune.export.plugin import SETTINGS
 from labelspace.finetune.export.tokens import PIECE
@@ -25,22 +24,6 @@ from labelspace.serve.served import Served
 Rows = list[npt.NDArray[np.float32]]
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 3e-2, torch.float16: 4e-3}
 """Largest difference of logits that passes, as a share of the largest logit; by the precision of the weights."""
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without transformers' remarks and bars."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def probes(names: Sequence[str]) -> list[str]:
@@ -99,7 +82,7 @@ def _loaded(folder: Path, *, outer: bool) -> tuple[Any, Any]:
     if start is not None:
         config.is_causal = True  # transformers would lift the mask of all layers
     auto: Any = AutoModel if outer else AutoModelForSequenceClassification
-    with quiet():  # it would say that it has no place for the bias of a head; we add that ourselves
+    with quiet_hub():  # it would say that it has no place for the bias of a head; we add that ourselves
         whole = auto.from_pretrained(str(folder), config=config, dtype="auto").eval()
     stack = whole if outer else getattr(whole, whole.base_model_prefix)
     if start is not None:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from labelspace.errors import ConfigError
-from labelspace.finetune.export.check import quiet
+from labelspace.finetune.backbone import quiet_hub
 from labelspace.finetune.export.forms import POOLINGS, Form, form_of, longest, tokens_of_nothing
 from labelspace.finetune.export.layers import outer_head_of, scaled_linear
 from labelspace.finetune.export.plugin import SETTINGS, architecture
@@ -66,7 +66,7 @@ def write_merged(model: FineTuned, space: LabelSpace, folder: Path) -> Served:
     whole.config.dtype = dtype
     if isinstance(ending := model.tokenizer.pad_token_id or model.tokenizer.eos_token_id, int) and not outer:
         whole.config.pad_token_id = ending  # transformers asks for one to classify a batch
-    with quiet():
+    with quiet_hub():
         whole.save_pretrained(str(folder))
     with_prompt(model.tokenizer, first, rows).save_pretrained(str(folder))
     if form.plugin:
