@@ -168,6 +168,10 @@ def _best_of_blocks(scores: Vectors, count: int) -> Places:
     return found
 
 
+_ALONE = 2_000
+"""Nodes of a graph that are added one after another, before threads add the rest."""
+
+
 class GraphIndex:
     """A navigable small-world graph (HNSW, through usearch), with the scores computed anew: nearly exact, and fast."""
 
@@ -192,7 +196,11 @@ class GraphIndex:
             expansion_add=128,
             expansion_search=effort,
         )
-        self._graph.add(np.arange(len(self.vectors)), self.vectors)
+        keys = np.arange(len(self.vectors))
+        # Nodes that several threads add at once do not see each other: where there are few, that tears holes.
+        self._graph.add(keys[:_ALONE], self.vectors[:_ALONE], threads=1)
+        if len(keys) > _ALONE:
+            self._graph.add(keys[_ALONE:], self.vectors[_ALONE:])
 
     def search(self, query: Vectors, k: int) -> tuple[Places, Vectors]:
         """The best k that the graph finds; their scores and order are exact."""
