@@ -195,16 +195,19 @@ def test_too_many_wait_and_are_told_to_come_again(start: Any, classifier: HeadCl
 
 
 def test_an_answer_that_takes_too_long(start: Any, classifier: HeadClassifier) -> None:
-    go = threading.Event()
+    go, done = threading.Event(), threading.Event()
 
     def predict(asked: Any) -> Any:
         go.wait(60)
-        return classifier.head.predict_proba(asked)
+        found = classifier.head.predict_proba(asked)
+        done.set()
+        return found
 
     with start(predict=predict, limits=Limits(answer_seconds=1.5)) as running:
         status, _, reply = call(running.port, "POST", "/classify", {"input": "a"})
         assert (status, reply["error"]["message"]) == (504, "there was no answer within 1.5 s")
         go.set()
+        assert done.wait(60), "the late answer, before which no other begins"
         assert call(running.port, "POST", "/classify", {"input": "a"})[0] == 200
 
 
