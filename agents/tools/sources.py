@@ -9,9 +9,12 @@ from importlib import import_module
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
+from urllib.parse import urlsplit
 
 import yaml
 
+from labelspace.agents.tools.access import Access, address_in
+from labelspace.agents.tools.document import fetch_document
 from labelspace.agents.tools.toolset import Tool, ToolSet, as_tool
 from labelspace.errors import ConfigError, DataError, MissingExtra, SpaceError
 from labelspace.space import LabelSpace
@@ -113,17 +116,20 @@ def from_data(data: Any, *, name: str = "") -> ToolSet:
     return from_openai(data, name=name or "tools")
 
 
-def import_all(sources: Sequence[str]) -> ToolSet:
+def import_all(sources: Sequence[str], access: Access | None = None) -> ToolSet:
     """Tools of several sources as one set; see `import_tools`.
 
     Raises:
+        ConfigError: There is a key, and it is not plain which source it is for.
         SpaceError: Two of them have a tool of the same name.
     """
+    if access is not None:
+        access.check(sources)
     if len(sources) == 1:
-        return import_tools(sources[0])
+        return import_tools(sources[0], access)
     found: dict[str, tuple[str, Tool]] = {}
     for source in sources:
-        for tool in import_tools(source):
+        for tool in import_tools(source, access):
             if tool.name in found:
                 raise SpaceError(
                     f"{found[tool.name][0]} and {source} both have a tool named {tool.name!r}; rename or drop one"
@@ -132,13 +138,14 @@ def import_all(sources: Sequence[str]) -> ToolSet:
     return ToolSet(tool for _, tool in found.values())
 
 
-def import_tools(source: str) -> ToolSet:
+def import_tools(source: str, access: Access | None = None) -> ToolSet:
     """Tools from what a user names on the command line.
 
     Args:
-        source: A .jsonl file of tools, or - for standard input; a .json or .yaml file with function schemas, an
-            OpenAPI document or a label space; `sample:support`; the address of an MCP server; `mcp:COMMAND`;
-            `python:MODULE`.
+        source: A .jsonl file of tools, or - for standard input; a .json or .yaml file or address with function
+            schemas, an OpenAPI document or a label space, `openapi:` before it if its name ends otherwise;
+            `sample:support`; the address of an MCP server; `mcp:COMMAND`; `python:MODULE`.
+        access: What a server asks for.
 
     Raises:
         DataError: A file can't be read.
@@ -147,15 +154,15 @@ def import_tools(source: str) -> ToolSet:
     """
     from labelspace.agents.tools.mcp_source import from_mcp
 
-    if source.startswith(("http://", "https://")):
-        if source.endswith((".json", ".yaml", ".yml")):
-            raise ConfigError(
-                f"{source}: an address is that of an MCP server (http://host/mcp); download this and name the file"
-            )
-        return from_mcp(source)
+    if address := address_in(source):
+        if source != address or urlsplit(address).path.endswith((".json", ".yaml", ".yml")):
+            return _of_data(fetch_document(address, access), address)
+        return from_mcp(address, access=access)
     kind, sign, rest = source.partition(":")
     if sign and kind == "mcp":
-        return from_mcp(rest)
+        return from_mcp(rest, access=access)
+    if sign and kind == "openapi":
+        return _of_file(Path(rest))
     if sign and kind == "python":
         return _of_module(rest)
     if source == "sample:support":
@@ -176,12 +183,17 @@ def _of_file(path: Path) -> ToolSet:
         raise DataError("no such file of tools", path=str(path)) from None
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise DataError(f"can't be read: {' '.join(str(error).split())}", path=str(path)) from error
+    return _of_data(data, str(path))
+
+
+def _of_data(data: Any, shown: str) -> ToolSet:
+    """Tools from parsed data, named as the file that it is from."""
     try:
         if isinstance(data, Mapping) and "labels" in data:
             return from_space(LabelSpace.from_data(data))
-        return from_data(data, name=path.stem)
+        return from_data(data, name=Path(urlsplit(shown).path).stem)
     except SpaceError as error:
-        raise DataError(str(error), path=str(path)) from error
+        raise DataError(str(error), path=shown) from error
 
 
 def from_space(space: LabelSpace) -> ToolSet:

@@ -26,8 +26,12 @@ def command() -> None:
     "import",
     epilog="""\b
 SOURCE is a file of function schemas (JSON, JSONL; - for lines of standard input), an OpenAPI document (JSON,
-YAML), a label space (YAML), the address of an MCP server (http://host/mcp), mcp:COMMAND for one on stdio, or
-python:MODULE for the public functions of a module.
+YAML; a file or an address, with openapi: before one that does not end in .json or .yaml), a label space (YAML),
+the address of an MCP server (http://host/mcp), mcp:COMMAND for one on stdio, or python:MODULE for the public
+functions of a module.
+
+\b
+A server that asks for a key gets the one in a variable: labelspace tools import https://host/mcp --key-env SHOP_KEY
 
 \b
 Example:
@@ -35,12 +39,30 @@ Example:
 )
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--out", default="-", show_default=True, metavar="FILE", help="Where to write the tools, one a line.")
-def import_(sources: tuple[str, ...], out: str) -> None:
+@click.option("--key-env", metavar="VARIABLE", help="Environment variable whose key is sent to an address, as bearer.")
+@click.option(
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="NAME=VARIABLE",
+    help="Header for an address, and the environment variable that holds its value; may be repeated.",
+)
+@click.option(
+    "--env",
+    "variables",
+    multiple=True,
+    metavar="VARIABLE",
+    help="Environment variable that mcp:COMMAND gets; may be repeated. It gets few others.",
+)
+def import_(
+    *, sources: tuple[str, ...], out: str, key_env: str | None, headers: tuple[str, ...], variables: tuple[str, ...]
+) -> None:
     """Read tools from where they are, and say what will make trouble."""
+    from labelspace.agents.tools.access import Access
     from labelspace.agents.tools.sources import import_all
     from labelspace.progress import note
 
-    tools = import_all(sources)
+    tools = import_all(sources, Access.of(key_env, headers=headers, environment=variables))
     tools.save(out)
     for remark in tools.remarks():
         note(f"remark: {remark}")

@@ -10,7 +10,7 @@ import pytest
 from labelspace.agents.tools import Tool, ToolSet, from_data, from_functions, from_langchain, from_openai
 from labelspace.agents.tools.sources import import_all
 from labelspace.agents.tools.toolset import spoken
-from labelspace.errors import ConfigError, DataError, SpaceError
+from labelspace.errors import DataError, SpaceError
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 WEATHER = Tool("get_weather", "Weather of a city.", CITY)
@@ -160,11 +160,6 @@ def test_sources_that_share_a_name_are_named(tmp_path: Path) -> None:
     with pytest.raises(SpaceError) as caught:
         import_all([str(one), str(two)])
     assert str(caught.value) == f"{one} and {two} both have a tool named 'b'; rename or drop one"
-
-
-def test_an_address_of_a_document_is_none_of_a_server() -> None:
-    with pytest.raises(ConfigError, match="download this and name the file"):
-        import_all(["http://127.0.0.1:1/openapi.json"])
 
 
 def test_what_langchain_refuses_is_said() -> None:
