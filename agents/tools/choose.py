@@ -10,7 +10,7 @@ a tool. The two errors add up to at most 1 - `coverage`: what false alarms leave
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
 
@@ -93,7 +93,9 @@ class ToolChooser:
             queries: What was asked.
             available: Names of the tools that can be had at all; None for all of the space.
         """
-        return [prediction.labels for prediction in self._predict(list(queries), available)]
+        asked, offered = list(queries), None if available is None else frozenset(available)
+        batches = (asked[start : start + BATCH] for start in range(0, len(asked), BATCH))
+        return [prediction.labels for batch in batches for prediction in self._predict(batch, offered)]
 
     def predict(self, texts: Iterable[str | Record]) -> Iterator[Prediction]:
         """Yield the needed tools of each text, with their share of the probability; it abstains where none fits."""
@@ -101,7 +103,7 @@ class ToolChooser:
         while batch := list(islice(records, BATCH)):
             yield from self._predict(batch, None)
 
-    def _predict(self, batch: Sequence[str | Record], available: Iterable[str] | None) -> Iterator[Prediction]:
+    def _predict(self, batch: Sequence[str | Record], available: Set[str] | None) -> Iterator[Prediction]:
         records = list(as_records(batch))
         asked = [record for record in records if not record.is_blank]
         limits = self.thresholds
@@ -109,8 +111,7 @@ class ToolChooser:
         scores = self.retriever.scores([record.text for record in asked])
         usual = scores.mean(axis=1)
         if available is not None:
-            offered = set(available)
-            having = np.array([name in offered for name in self.retriever.tools])
+            having = np.array([name in available for name in self.retriever.tools])
             scores = np.where(having, scores, np.float32(-1e9))
             usual = usual if having.any() else np.full(len(asked), np.inf, np.float32)  # then none fits
         rows = iter(zip(scores.max(axis=1) - usual, log_shares(scores), strict=True))

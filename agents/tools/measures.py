@@ -99,7 +99,10 @@ def evaluate_retriever(
     """
     asked = [usage for usage in usages if usage.tools]
     if not asked:
-        raise DataError("no query needs a tool, so there is nothing to measure")
+        raise DataError(
+            "no query needs a tool, so there is no ranking to measure",
+            advice="--choose measures how often it is said that no tool fits",
+        )
     queries = [usage.query for usage in asked]
     rankings = [[name for name, _ in ranking] for ranking in retriever.search(queries, max(ks))]
     scores = {
@@ -158,20 +161,25 @@ class ChoiceReport:
             "promised": {"coverage": self.coverage, "false_alarms": self.false_alarms},
             "complete": _rate(self.complete, self.asked),
             "false_alarms": _rate(self.alarms, self.asked),
-            "size": round(self.size, 3),
+            "size": round(self.size, 3) if self.asked else None,
             "recognised": _rate(self.recognised, self.irrelevant),
         }
 
     def text(self) -> str:
         """Lines for a terminal."""
-        lines = [
-            f"as many as are needed: {self.size:.2f} tools on average, for {self.asked:,} queries that need any",
-            f"  all needed tools taken  {_shown(self.complete, self.asked)}, promised at least {self.coverage:.1%}",
-            f"  said that none fits     {_shown(self.alarms, self.asked)}, promised at most {self.false_alarms:.1%}",
-        ]
+        lines = []
+        if self.asked:
+            lines += [
+                f"as many as are needed: {self.size:.2f} tools on average, for {self.asked:,} queries that need any",
+                f"  all needed tools taken  {_shown(self.complete, self.asked)}, promised at least {self.coverage:.1%}",
+                f"  said that none fits     {_shown(self.alarms, self.asked)}, promised at most "
+                f"{self.false_alarms:.1%}",
+            ]
         if self.irrelevant:
-            share = _shown(self.recognised, self.irrelevant)
-            lines.append(f"  of {self.irrelevant:,} queries that need no tool, {share} were recognised")
+            lines += [
+                f"no tool needed: {self.irrelevant:,} queries",
+                f"  said that none fits     {_shown(self.recognised, self.irrelevant)}",
+            ]
         return "\n".join(lines)
 
 

@@ -101,13 +101,14 @@ def evaluate(
 
     finder, tools, chooser = _load(retriever, choose=choose)
     usages = read_usages(usage, text_column=text_column, label_column=label_column)
-    report = evaluate_retriever(finder, usages, tools, ks=counts or (1, 3, 5, 10))
-    sets = evaluate_chooser(chooser, usages) if choose else None
-    if as_json:
-        data = report.to_data() if sets is None else {**report.to_data(), "choose": sets.to_data()}
-        click.echo(json.dumps(data, indent=1))
-    else:
-        click.echo(report.text() if sets is None else f"{report.text()}\n\n{sets.text()}")
+    parts: list[Any] = []
+    if not choose or any(usage.tools for usage in usages):
+        parts.append(evaluate_retriever(finder, usages, tools, ks=counts or (1, 3, 5, 10)))
+    data = parts[0].to_data() if parts else {}
+    if choose:
+        parts.append(evaluate_chooser(chooser, usages))
+        data["choose"] = parts[-1].to_data()
+    click.echo(json.dumps(data, indent=1) if as_json else "\n\n".join(part.text() for part in parts))
 
 
 @click.command(

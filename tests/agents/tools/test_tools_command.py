@@ -46,6 +46,24 @@ def test_the_whole_way(tmp_path: Path) -> None:
     assert "promised at least 80.0%" in said
 
 
+def test_queries_that_need_no_tool_are_measured_alone(tmp_path: Path) -> None:
+    tools, usage, out = tmp_path / "tools.jsonl", tmp_path / "usage.jsonl", tmp_path / "retriever"
+    topics = ["weather", "parcels", "music", "loans"]
+    ToolSet([Tool(f"get_{topic}", f"Everything about {topic}.") for topic in topics]).save(tools)
+    write_usages(usage, [Usage(f"what of {topic}, number {i}", (f"get_{topic}",)) for topic in topics for i in "1234"])
+    options = ("--coverage", "0.8", "--false-alarms", "0.1")
+    run("train", tools, usage, "--dev", usage, "--stage", "bm25", "--out", out, *options)
+    write_usages(usage, [Usage(query, ()) for query in ("hello there", "some music", "two and two")])
+    only = json.loads(run("evaluate", out, usage, "--choose", "--json"))
+    assert list(only) == ["choose"]
+    assert only["choose"]["recognised"] == {"rate": 0.6667, "low": 0.2077, "high": 0.9385, "of": 3}
+    assert (only["choose"]["complete"], only["choose"]["size"]) == (None, None)
+    said = "no tool needed: 3 queries\n  said that none fits     66.7% (20.8% to 93.9%)\n"
+    assert run("evaluate", out, usage, "--choose") == said
+    with pytest.raises(DataError, match="there is no ranking to measure; --choose measures how often"):
+        run("evaluate", out, usage)
+
+
 WANTED = re.compile(r"tool (\d+) among")
 ABOUT = re.compile(r"about ([a-z]+)")
 
