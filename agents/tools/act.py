@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from labelspace.agents.replies import read_object
+from labelspace.agents.tools.forced import must_call, named_in
 from labelspace.agents.tools.need import text_of
 from labelspace.errors import ConfigError, MissingExtra
 from labelspace.llm import Engine, Reply, ReplyError, Request
@@ -53,8 +54,12 @@ def acting_model(engine: Engine) -> Any:
             return "acting"
 
         def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Any:
-            """The model with these tools; a choice that is forced on it is not heeded."""
-            return self.bind(offered=[convert_to_openai_tool(tool)["function"] for tool in tools])
+            """The model with these tools; of `tool_choice` the tools that it names, if any."""
+            offered = [convert_to_openai_tool(tool)["function"] for tool in tools]
+            names, choice = [tool["name"] for tool in offered], kwargs.get("tool_choice")
+            forced = named_in(choice, names)
+            left = [tool for tool in offered if not forced or tool["name"] in forced]
+            return self.bind(offered=[] if choice == "none" else left, must=must_call(choice, names))
 
         def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
             raise ConfigError("an acting model is asynchronous; use ainvoke")
@@ -67,8 +72,9 @@ def acting_model(engine: Engine) -> Any:
             self.shown.append(names)
             texts = [json.dumps(tool, ensure_ascii=False) for tool in offered]
             asked = Request(prompt.render(tools=texts, documents=steps_of(messages)), max_tokens=LONGEST)
+            must = bool(kwargs.get("must"))
             name, value = await engine.ask(
-                asked, lambda reply: read_step(reply, names), purpose="act", version=prompt.hash
+                asked, lambda reply: read_step(reply, names, must=must), purpose="act", version=prompt.hash
             )
             if name is None:
                 return ChatResult(generations=[ChatGeneration(message=AIMessage(value))])
@@ -93,11 +99,16 @@ def steps_of(messages: Sequence[Any]) -> list[str]:
     return found
 
 
-def read_step(reply: Reply, names: Sequence[str]) -> tuple[str | None, Any]:
+def read_step(reply: Reply, names: Sequence[str], *, must: bool = False) -> tuple[str | None, Any]:
     """The tool that is called and its arguments, or None and an answer.
 
+    Args:
+        reply: What the model said.
+        names: Of the tools that it was told of.
+        must: Whether only a call will do.
+
     Raises:
-        ReplyError: It is neither, or the tool is not one of `names`.
+        ReplyError: It is neither, or the tool is not one of `names`, or an answer where a tool must be called.
     """
     data = read_object(reply.text, ())
     if name := data.get("tool"):
@@ -107,6 +118,8 @@ def read_step(reply: Reply, names: Sequence[str]) -> tuple[str | None, Any]:
         if not isinstance(given, Mapping | None):
             raise ReplyError('"arguments" must be an object.')
         return str(name), dict(given or {})
+    if must:
+        raise ReplyError(f"Call a tool now: {', '.join(names)}.")
     answer = data.get("answer")
     if not isinstance(answer, str) or not answer.strip():
         raise ReplyError('Give {"tool", "arguments"} or {"answer"}.')

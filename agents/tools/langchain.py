@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from labelspace.agents.tools.choose import ToolChooser
+from labelspace.agents.tools.forced import must_call, named_in
 from labelspace.agents.tools.need import choose_tools, tools_in_use
 from labelspace.agents.tools.retriever import Retriever
 from labelspace.agents.tools.toolset import ToolSet
@@ -18,9 +19,9 @@ def tool_middleware(finder: Retriever | ToolChooser, *, k: int = 5, always: Sequ
         agent = create_agent(model, tools=all_tools, middleware=[tool_middleware(retriever, k=5)])
 
     All tools stay registered, so whatever the model calls is run. Before each call of the model the tools are
-    chosen anew, from what the conversation needs at that point. Always kept: tools named in
-    `always`, those called since the user last spoke, those that the retriever does not know, and
-    provider tools.
+    chosen anew, from what the conversation needs at that point. Always kept: tools named in `always`, those that
+    `tool_choice` of the request names, those called since the user last spoke, those that the retriever does not
+    know, and what a provider runs itself. A tool for structured output is added by the agent afterwards.
 
     Args:
         finder: A retriever, of which k tools are taken; or a chooser, which takes as many as are needed.
@@ -53,20 +54,39 @@ def tool_middleware(finder: Retriever | ToolChooser, *, k: int = 5, always: Sequ
 
         def narrowed(self, request: ModelRequest) -> ModelRequest:
             """The request with the tools that are needed now, the rest as it was."""
-            names = [None if isinstance(tool, dict) else tool.name for tool in request.tools]
-            if missing := [name for name in always if name not in names]:
+            names = [_name_of(tool) for tool in request.tools]
+            there = {name for name in names if name} | {
+                str(tool.get("name") or tool.get("type")) for tool in request.tools if isinstance(tool, dict)
+            }
+            if missing := [name for name in always if name not in there]:
                 raise ConfigError(f"the agent has no tool {missing[0]!r}, which is always to be shown")
-            kept = {*always, *tools_in_use(request.messages)}
+            forced = named_in(request.tool_choice, there)
+            kept = {*always, *forced, *tools_in_use(request.messages)}
             offered = [name for name in names if name in known and name not in kept]
             kept |= set(choose_tools(finder, request.messages, k=k, available=offered))
-            shown = [
-                tool
-                for tool, name in zip(request.tools, names, strict=True)
-                if name is None or name in kept or name not in known
-            ]
+            found = {name for name in names if name is not None and (name in kept or name not in known)}
+            if not found and must_call(request.tool_choice, there):
+                # Some tool is to be called, and the chooser says that none fits: then what comes nearest.
+                best = finder.retriever if isinstance(finder, ToolChooser) else finder
+                found = set(choose_tools(best, request.messages, k=k, available=offered)) or set(offered)
+            if not found:
+                # Providers refuse messages with calls where no tool is given at all.
+                found = {call["name"] for message in request.messages for call in getattr(message, "tool_calls", ())}
+            shown = [tool for tool, name in zip(request.tools, names, strict=True) if name is None or name in found]
             return request.override(tools=shown)
 
     return ToolRetrieval()
+
+
+def _name_of(tool: Any) -> str | None:
+    """Name of a tool that the agent runs; None for what a provider runs itself, such as its search of the web."""
+    if not isinstance(tool, dict):
+        name = getattr(tool, "name", None) or getattr(tool, "__name__", None)
+    elif isinstance(inner := tool.get("function"), dict):
+        name = inner.get("name")
+    else:
+        name = tool.get("name") if tool.get("type", "function") in ("function", "custom") else None
+    return None if name is None else str(name)
 
 
 def as_retriever(retriever: Retriever, tools: ToolSet, *, k: int = 5) -> Any:

@@ -125,3 +125,19 @@ def test_an_acting_model_is_asynchronous() -> None:
 
     with pytest.raises(ConfigError, match="an acting model is asynchronous; use ainvoke"):
         asyncio.run(ask())
+
+
+def test_an_acting_model_heeds_a_forced_tool() -> None:
+    replies = iter(['{"answer": "Sunny."}', '{"tool": "refund", "arguments": {}}', '{"tool": "weather"}'])
+    scripted = ScriptedLLM(lambda _: next(replies))
+    tools = [{"name": name, "description": name, "parameters": {}} for name in ("weather", "refund")]
+
+    async def ask() -> Any:
+        async with Engine(scripted) as engine:
+            model = acting_model(engine)
+            said = await model.bind_tools(tools, tool_choice="weather").ainvoke("rain?")
+            assert model.shown == [["weather"]]
+            return said
+
+    assert asyncio.run(ask()).tool_calls[0]["name"] == "weather"
+    assert scripted.requests[1].messages[-1]["content"].startswith("Call a tool now: weather.")
