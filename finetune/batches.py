@@ -31,6 +31,8 @@ class Example:
     """A label's number; a row of numbers, one a label; or, where there are words, one of these for each of them."""
     words: Sequence[int] | None = None
     """Positions of the tokens to label, for token classification."""
+    weight: float = 1.0
+    """What each of its predictions counts in the loss."""
 
     @property
     def units(self) -> int:
@@ -50,6 +52,8 @@ class Batch:
     """[n] or [n, k]; [words] where tokens are labelled; None where nothing is known."""
     words: tuple[Tensor, Tensor] | None
     """Row and position of each token to label."""
+    weights: Tensor | None = None
+    """What each target counts; None where all count the same."""
 
     def to(self, device: Any) -> Batch:
         """Copy to a device."""
@@ -58,7 +62,8 @@ class Batch:
             return None if tensor is None else tensor.to(device, non_blocking=True)
 
         words = None if self.words is None else (self.words[0].to(device), self.words[1].to(device))
-        return Batch(self.ids.to(device, non_blocking=True), self.mask.to(device), move(self.targets), words)
+        ids = self.ids.to(device, non_blocking=True)
+        return Batch(ids, self.mask.to(device), move(self.targets), words, move(self.weights))
 
 
 def collate(examples: Sequence[Example], *, pad: int) -> Batch:
@@ -81,7 +86,11 @@ def collate(examples: Sequence[Example], *, pad: int) -> Batch:
         rows = np.repeat(np.arange(len(examples)), [len(example.words or ()) for example in examples])
         positions = np.concatenate([np.asarray(example.words, dtype=np.int64) for example in examples])
         words = (torch.from_numpy(rows), torch.from_numpy(positions))
-    return Batch(torch.from_numpy(ids), torch.from_numpy(mask), _targets(examples), words)
+    weights = None
+    if any(example.weight != 1 for example in examples):
+        each = np.repeat([example.weight for example in examples], [example.units for example in examples])
+        weights = torch.from_numpy(each.astype(np.float32))
+    return Batch(torch.from_numpy(ids), torch.from_numpy(mask), _targets(examples), words, weights)
 
 
 def _targets(examples: Sequence[Example]) -> Tensor | None:

@@ -58,6 +58,7 @@ class LabelDescriptions(TextHead):
         dropout: float = 0.0,
         pos_weight: bool = False,
         loss: Loss | str | None = None,
+        loss_options: Mapping[str, float] | None = None,
         metric: Metric | None = None,
         max_length: int = 256,
         dtype: Dtype = "float32",
@@ -81,6 +82,7 @@ class LabelDescriptions(TextHead):
             dropout: Of the texts' vectors, before the head.
             pos_weight: Multi-label: weigh each label by how rare it is.
             loss: Name of another loss (see `losses.choice`), or a function of logits and targets to their mean loss.
+            loss_options: Arguments of a loss that is named, such as gamma of focal.
             metric: Score on dev; accuracy, or macro-F1 if multi-label.
             max_length: Tokens read of a text.
             dtype: Of the weights in memory.
@@ -97,6 +99,7 @@ class LabelDescriptions(TextHead):
             lora=lora,
             pos_weight=pos_weight,
             loss=loss,
+            loss_options=loss_options,
             metric=metric,
             max_length=max_length,
             dtype=dtype,
@@ -112,11 +115,12 @@ class LabelDescriptions(TextHead):
         texts: Sequence[str],
         labels: Labels,
         *,
+        sample_weight: Sequence[float] | None = None,
         dev: tuple[Sequence[str], Labels] | None = None,
         folder: str | Path | None = None,
     ) -> LabelDescriptions:
         """Train; see `TextHead.fit`."""
-        super().fit(texts, labels, dev=dev, folder=folder)
+        super().fit(texts, labels, sample_weight=sample_weight, dev=dev, folder=folder)
         self._trained().fresh = False  # the best epoch's stack is not that of the last look at dev
         return self
 

@@ -123,6 +123,8 @@ class FewShot(LabelSupervised):
     def _train(
         self, examples: list[Example], loss: Loss, evaluate: Callable[[], float] | None, folder: str | Path | None
     ) -> None:
+        if not self.multi_label and np.ndim(examples[0].target):
+            raise ConfigError("a few-shot head learns from labels, not from probabilities of them; leave out --soft")
         if self.names:
             examples = [*examples, *self._named(examples)]
         tower = _Tower(self._trained().backbone, torch.nn.Identity(), pooling=self.pooling)
@@ -165,6 +167,7 @@ class FewShot(LabelSupervised):
             precision=self.training.precision,
         )
         vectors, targets = np.stack(rows).astype(np.float64), np.array([example.target for example in examples])
+        weights = np.array([example.weight for example in examples])
         if targets.ndim == 1:
             targets = np.eye(len(self.classes_))[targets]
         # Of length 1 in the mean: what a penalty does depends on it. The factor goes into the weights.
@@ -172,7 +175,7 @@ class FewShot(LabelSupervised):
         weight, bias = fit_logistic(
             vectors / scale,
             targets.astype(np.float64),
-            weights=np.ones(len(vectors)),
+            weights=weights,
             C=self.C,
             exclusive=not self.multi_label,
         )

@@ -166,6 +166,8 @@ class FineTuned(Estimator, ABC):
         """What a run hangs on besides its data and the settings of the loop."""
         named = getattr(self, "loss", None)
         named = named if isinstance(named, str) else None
+        if options := getattr(self, "loss_options", None):
+            named = f"{named} {json.dumps(dict(options), sort_keys=True)}"
         called = loss if isinstance(loss, str) else getattr(loss, "__qualname__", type(loss).__qualname__)
         return json.dumps([self.kind, self.base, self.settings(), named, called], sort_keys=True, default=str)
 

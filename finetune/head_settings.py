@@ -48,6 +48,8 @@ class LsSettings(_Shared):
     """Whether the head has one."""
     loss: str | None = None
     """Name of another loss than cross-entropy, or binary cross-entropy if a text has several labels."""
+    loss_options: dict[str, float] | None = None
+    """Of the loss, such as gamma of focal; a wrong name lists those there are."""
     pos_weight: bool = False
     """Several labels: weigh each by how rare it is."""
     training: TrainSettings = TrainSettings()
@@ -106,6 +108,8 @@ class LsDescriptionsSettings(_Shared):
     """Before the head."""
     loss: str | None = None
     """Name of another loss than cross-entropy, or binary cross-entropy if a text has several labels."""
+    loss_options: dict[str, float] | None = None
+    """Of the loss, such as gamma of focal; a wrong name lists those there are."""
     pos_weight: bool = False
     """Several labels: weigh each by how rare it is."""
     training: TrainSettings = TrainSettings()
@@ -144,6 +148,8 @@ class PtecSettings(_Shared):
     """Whether the head has one."""
     loss: str | None = None
     """Name of another loss."""
+    loss_options: dict[str, float] | None = None
+    """Of the loss."""
     pos_weight: bool = True
     """Several labels: weigh each by how rare it is."""
     training: TrainSettings = TrainSettings(

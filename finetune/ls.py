@@ -8,7 +8,7 @@ back), the last token is found by the mask and not by the padding id, and the be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -51,6 +51,7 @@ class LabelSupervised(TextHead):
         bias: bool = False,
         pos_weight: bool = False,
         loss: Loss | str | None = None,
+        loss_options: Mapping[str, float] | None = None,
         metric: Metric | None = None,
         max_length: int = 256,
         dtype: Dtype = "float32",
@@ -75,6 +76,7 @@ class LabelSupervised(TextHead):
             bias: Whether a linear head has one; transformers' classifiers of decoders have none.
             pos_weight: Multi-label: weigh each label by how rare it is.
             loss: Name of another loss (see `losses.choice`), or a function of logits and targets to their mean loss.
+            loss_options: Arguments of a loss that is named, such as gamma of focal.
             metric: Score on dev; accuracy, or macro-F1 if multi-label.
             max_length: Tokens read of a text.
             dtype: Of the weights in memory.
@@ -92,6 +94,7 @@ class LabelSupervised(TextHead):
             lora=lora,
             pos_weight=pos_weight,
             loss=loss,
+            loss_options=loss_options,
             metric=metric,
             max_length=max_length,
             dtype=dtype,

@@ -14,7 +14,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.nn import functional
 
 from labelspace.errors import DataError
 from labelspace.finetune.adapters import LoraSettings, Tuning, adapt
@@ -23,8 +22,10 @@ from labelspace.finetune.backbone import Backbone, Dtype, Quantization
 from labelspace.finetune.batches import Example
 from labelspace.finetune.finetuned import FineTuned
 from labelspace.finetune.label_model import LabelModel
+from labelspace.finetune.losses.basic import cross_entropy
 from labelspace.finetune.remembered import remembering
 from labelspace.finetune.tags import OUTSIDE, check_tags, decode, repair, span_scores
+from labelspace.finetune.targets import check_weights
 from labelspace.finetune.train_settings import TrainSettings
 from labelspace.finetune.training import Loss
 
@@ -116,6 +117,7 @@ class LabelSupervisedTagger(FineTuned):
         sentences: Sentences,
         tags: Sentences,
         *,
+        sample_weight: Sequence[float] | None = None,
         dev: tuple[Sentences, Sentences] | None = None,
         folder: str | Path | None = None,
     ) -> LabelSupervisedTagger:
@@ -124,6 +126,7 @@ class LabelSupervisedTagger(FineTuned):
         Args:
             sentences: Words of each.
             tags: Tags of each, one a word.
+            sample_weight: What the words of each count in the loss, 0 or more.
             dev: Sentences and tags by whose strict span F1 the best epoch is chosen.
             folder: Where the state of the run is kept, so that the same call goes on after a stop.
 
@@ -139,19 +142,20 @@ class LabelSupervisedTagger(FineTuned):
         number_of = {tag: i for i, tag in enumerate(self.classes_)}
         if missing := found - number_of.keys():
             raise DataError(f"the tag {min(missing)!r} is not among the {len(self.classes_)} tags")
+        weights = check_weights(sample_weight, len(sentences))
         self._prepare()
         examples = [
-            Example(aligned.ids, [number_of[tag] for tag, at in pairs if at is not None], _kept(aligned))
-            for aligned, given in zip(self._encode(sentences), tags, strict=True)
+            Example(aligned.ids, [number_of[tag] for tag, at in pairs if at is not None], _kept(aligned), weight)
+            for aligned, given, weight in zip(self._encode(sentences), tags, weights, strict=True)
             for pairs in [list(zip(given, aligned.positions, strict=True))]
         ]
-        examples = [example for example in examples if example.words]
+        examples = [example for example in examples if example.words and example.weight]
         if not examples:
             raise DataError("there is nothing to learn: no sentence has a word")
         with remembering(self._trained()) if self.remember and self.tuning == "frozen" else nullcontext():
             self._train(
                 examples,
-                self.loss or functional.cross_entropy,
+                self.loss or cross_entropy,
                 None if dev is None else lambda: self.score(*dev),
                 folder,
             )

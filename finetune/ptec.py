@@ -9,7 +9,7 @@ score on test is that of the weights that were best on dev (there, a profiling r
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,6 +59,7 @@ class PTEC(TextHead):
         pos_weight: bool = True,
         bias: bool = False,
         loss: Loss | str | None = None,
+        loss_options: Mapping[str, float] | None = None,
         metric: Metric | None = None,
         max_length: int = 256,
         dtype: Dtype = "float32",
@@ -79,6 +80,7 @@ class PTEC(TextHead):
             pos_weight: Weigh each label by count of the commonest over its own.
             bias: Whether the head has one; not in the paper.
             loss: Name or function of another loss.
+            loss_options: Arguments of a loss that is named, such as gamma of focal.
             metric: Score on dev; accuracy, or macro-F1 if multi-label.
             max_length: Tokens read of a text, the prompt not counted.
             dtype: Of the weights in memory.
@@ -95,6 +97,7 @@ class PTEC(TextHead):
             lora=None,
             pos_weight=pos_weight,
             loss=loss,
+            loss_options=loss_options,
             metric=metric,
             max_length=max_length,
             dtype=dtype,

@@ -27,7 +27,7 @@ def read_shares(labels: Given, *, multi_label: bool) -> list[dict[str, float]]:
             if not multi_label and not shares:
                 raise DataError(f"text {at} has no label with a share", advice="leave it out")
             shares = {name: min(share / total, 1.0) for name, share in shares.items()}
-        elif multi_label == isinstance(given, str):
+        elif given is None or multi_label == isinstance(given, str):
             raise DataError(
                 f"label {at} is {given!r}",
                 advice="with multi_label, give a list of names for each text; without, one name",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from labelspace.errors import DataError
+from labelspace.finetune.shares import read_shares
 
-Labels = Sequence[str] | Sequence[Sequence[str]] | npt.NDArray[np.floating]
-"""One label a text; several; or probabilities [n, k] in the order of `classes`, from a teacher."""
+Labels = Sequence[str] | Sequence[Sequence[str]] | Sequence[Mapping[str, float]] | npt.NDArray[np.floating]
+"""One label a text; several; or a teacher's probabilities: by name, in the place of some labels or of all, or [n, k] in
+the order of `classes`."""
 Metric = Literal["accuracy", "macro-f1", "micro-f1"]
 
 
@@ -23,10 +25,7 @@ def find_classes(labels: Labels, *, multi_label: bool) -> list[str]:
     """
     if isinstance(labels, np.ndarray) and labels.dtype.kind == "f":
         raise DataError("probabilities have no names", advice="give `classes`, the labels in the order of the columns")
-    _check(labels, multi_label=multi_label)
-    if multi_label:
-        return sorted({label for row in labels for label in row})
-    return sorted(set(map(str, labels)))
+    return sorted({name for row in _shares(labels, multi_label=multi_label) for name in row})
 
 
 def as_targets(labels: Labels, classes: Sequence[str], *, multi_label: bool) -> npt.NDArray[Any]:
@@ -41,17 +40,35 @@ def as_targets(labels: Labels, classes: Sequence[str], *, multi_label: bool) -> 
         if not np.isfinite(labels).all() or (not multi_label and labels.min(initial=0) < 0):
             raise DataError("a probability is negative or no number", advice="leave out texts that nobody judged")
         return labels.astype(np.float32)
-    _check(labels, multi_label=multi_label)
+    named = _shares(labels, multi_label=multi_label)
     number = {name: i for i, name in enumerate(classes)}
     try:
-        if not multi_label:
-            return np.array([number[str(label)] for label in labels], dtype=np.int64)
+        if not multi_label and not any(isinstance(given, Mapping) for given in labels):
+            return np.array([number[next(iter(shares))] for shares in named], dtype=np.int64)
         targets = np.zeros((len(labels), len(classes)), dtype=np.float32)
-        for row, given in enumerate(labels):
-            targets[row, [number[label] for label in given]] = 1.0
+        for row, shares in enumerate(named):
+            targets[row, [number[name] for name in shares]] = list(shares.values())
     except KeyError as error:
         raise DataError(f"the label {error.args[0]!r} is not among the {len(classes)} classes") from None
     return targets
+
+
+def check_weights(weights: Sequence[float] | None, rows: int) -> list[float]:
+    """What each row counts: 1 if nothing else is given.
+
+    Raises:
+        DataError: One is negative or no number, all are 0, or there are not as many as rows.
+    """
+    if weights is None:
+        return [1.0] * rows
+    found = np.asarray(weights, dtype=np.float64)
+    if found.shape != (rows,) or not np.isfinite(found).all() or (found < 0).any() or not found.any():
+        raise DataError(
+            f"weights of shape {found.shape} for {rows} texts, or one of them negative or no number, or none above 0",
+            advice="give each text a number of 0 or more",
+        )
+    weighed: list[float] = found.tolist()
+    return weighed
 
 
 def score(logits: npt.NDArray[np.float32], targets: npt.NDArray[Any], *, metric: Metric, multi_label: bool) -> float:
@@ -73,10 +90,7 @@ def score_sets(guess: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_], *, me
     return float(np.mean(2 * right / np.maximum(total, 1)))
 
 
-def _check(labels: Labels, *, multi_label: bool) -> None:
-    for at, given in enumerate(labels):
-        if multi_label == isinstance(given, str) or given is None or (not multi_label and np.ndim(given)):
-            raise DataError(
-                f"label {at} is {given!r}",
-                advice="with multi_label, give a list of names for each text; without, one name",
-            )
+def _shares(labels: Any, *, multi_label: bool) -> list[dict[str, float]]:
+    """Share of each label of each text."""
+    # Numpy's arrays of names hold names of a kind of their own.
+    return read_shares([str(one) if isinstance(one, str) else one for one in labels], multi_label=multi_label)

@@ -6,7 +6,8 @@ Concrete ones say how their model is built: `LabelSupervised` in `ls.py`, `PTEC`
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from labelspace.errors import DataError
+from labelspace.errors import ConfigError, DataError
 from labelspace.finetune.adapters import LoraSettings, Tuning
 from labelspace.finetune.align import encode_texts
 from labelspace.finetune.backbone import Dtype, Quantization
 from labelspace.finetune.batches import Example
 from labelspace.finetune.finetuned import FineTuned
 from labelspace.finetune.logistic import ENOUGH_POSITIVES, fit_temperature, fit_thresholds, sigmoid
-from labelspace.finetune.losses.choice import loss_of
+from labelspace.finetune.losses.choice import check_targets, loss_of
 from labelspace.finetune.losses.noise import EarlyLearning
 from labelspace.finetune.pooling import Pooling, check_pooling
-from labelspace.finetune.targets import Labels, Metric, as_targets, find_classes, score
+from labelspace.finetune.targets import Labels, Metric, as_targets, check_weights, find_classes, score
 from labelspace.finetune.train_settings import TrainSettings
 from labelspace.finetune.training import Loss
 
@@ -44,6 +45,7 @@ class TextHead(FineTuned, ABC):
         lora: LoraSettings | None,
         pos_weight: bool,
         loss: Loss | str | None,
+        loss_options: Mapping[str, float] | None,
         metric: Metric | None,
         max_length: int,
         dtype: Dtype,
@@ -66,7 +68,7 @@ class TextHead(FineTuned, ABC):
         )
         check_pooling(pooling)
         self.multi_label, self.pooling = multi_label, pooling
-        self.pos_weight, self.loss = pos_weight, loss
+        self.pos_weight, self.loss, self.loss_options = pos_weight, loss, loss_options
         self.metric: Metric = metric or ("macro-f1" if multi_label else "accuracy")
         self.thresholds_: npt.NDArray[np.float64] = np.full(len(self.classes_), 0.5)
         self.temperature_ = 1.0
@@ -77,6 +79,7 @@ class TextHead(FineTuned, ABC):
         texts: Sequence[str],
         labels: Labels,
         *,
+        sample_weight: Sequence[float] | None = None,
         dev: tuple[Sequence[str], Labels] | None = None,
         folder: str | Path | None = None,
     ) -> TextHead:
@@ -85,6 +88,7 @@ class TextHead(FineTuned, ABC):
         Args:
             texts: What to learn from.
             labels: A label each, or labels each if multi-label, or probabilities.
+            sample_weight: What each text counts in the loss, 0 or more.
             dev: Texts and labels by which the best epoch is chosen; None takes the last.
             folder: Where the state of the run is kept, so that the same call goes on after a stop.
 
@@ -101,13 +105,18 @@ class TextHead(FineTuned, ABC):
             raise DataError("there is nothing to learn: no text has a label", advice="check the label column")
         self.thresholds_, self.temperature_ = np.full(len(self.classes_), 0.5), 1.0
         targets = as_targets(labels, self.classes_, multi_label=self.multi_label)
+        weights = check_weights(sample_weight, len(texts))
         loss = self._loss_for(targets)
+        if any(weight != 1 for weight in weights) and not _takes_weights(loss):
+            raise ConfigError("the loss takes no argument `weights`, and texts have weights; leave out sample_weight")
         if isinstance(loss, EarlyLearning):
-            if targets.ndim != 1:
-                raise DataError("early-learning is for names of labels, not for their probabilities")
             targets = np.stack([targets, np.arange(len(targets))], axis=1).astype(np.float32)
         self._prepare()
-        examples = [Example(ids, target) for ids, target in zip(self._encode(texts), targets, strict=True)]
+        examples = [
+            Example(ids, target, weight=weight)
+            for ids, target, weight in zip(self._encode(texts), targets, weights, strict=True)
+            if weight
+        ]
         self._train(examples, loss, None if dev is None else self._scorer(*dev), folder)
         return self
 
@@ -165,11 +174,16 @@ class TextHead(FineTuned, ABC):
 
     def _loss_for(self, targets: npt.NDArray[Any]) -> Loss:
         if self.loss is not None and not isinstance(self.loss, str):
+            if self.loss_options:
+                raise ConfigError("loss_options are for a loss that is named; bind them to the function")
             return self.loss
         several = "pos-weight" if self.pos_weight else "bce"
         name = self.loss or (several if self.multi_label else "cross-entropy")
+        if not self.multi_label:
+            check_targets(name, soft=targets.ndim == 2)
         counts = counts_of(targets, len(self.classes_))
-        return loss_of(name, counts, multi_label=self.multi_label, warmup=len(targets))
+        options = self.loss_options
+        return loss_of(name, counts, multi_label=self.multi_label, warmup=len(targets), options=options)
 
     def _learned(self, data: dict[str, Any] | None = None) -> dict[str, Any]:
         if data is not None:
@@ -189,6 +203,11 @@ class TextHead(FineTuned, ABC):
         examples = [Example(ids) for ids in self._encode(texts)]
         targets = as_targets(labels, self.classes_, multi_label=self.multi_label)
         return lambda: score(self._logits(examples), targets, metric=self.metric, multi_label=self.multi_label)
+
+
+def _takes_weights(loss: Loss) -> bool:
+    arguments = signature(loss.forward if isinstance(loss, torch.nn.Module) else loss).parameters
+    return "weights" in arguments or any(one.kind is one.VAR_KEYWORD for one in arguments.values())
 
 
 def counts_of(targets: npt.NDArray[Any], labels: int) -> list[int]:

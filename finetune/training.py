@@ -35,8 +35,9 @@ from labelspace.finetune.run_state import Keeper
 from labelspace.finetune.train_settings import History, TrainSettings
 from labelspace.progress import Progress
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""Logits [n, k] and targets ([n], or [n, k]) to the mean loss over the n."""
+Loss = Callable[..., Tensor]
+"""Logits [n, k] and targets ([n], or [n, k]) to the mean loss over the n; where rows have weights, called with
+`weights` [n] too, for the weighted mean."""
 _SHORT = 128
 """Tokens of a text that is short."""
 
@@ -58,7 +59,7 @@ def train(
     Args:
         model: Maps a `Batch` to logits, one row for each unit of its examples.
         examples: With targets.
-        loss: Mean over units.
+        loss: Mean over units, by their weights.
         settings: How.
         pad: Id to pad with.
         evaluate: Scores the model on dev, higher is better; called after each epoch.
@@ -157,9 +158,9 @@ def train(
 
 
 def _backward(accelerator: Any, model: Any, parts: list[list[Example]], loss: Loss, pad: int) -> Tensor:
-    """Add up the gradient of one step over its parts, each weighted by its share of the units."""
+    """Add up the gradient of one step over its parts, each by its share of the weight of all units."""
     rank, world = accelerator.process_index, accelerator.num_processes
-    units = sum(example.units for part in parts for example in part)
+    whole = sum(example.units * example.weight for part in parts for example in part)
     total = torch.zeros((), device=accelerator.device)
     for number, part in enumerate(parts):
         # Every process runs as many parts as the others; one left without a row runs a row that counts nothing.
@@ -167,10 +168,11 @@ def _backward(accelerator: Any, model: Any, parts: list[list[Example]], loss: Lo
         batch = collate(mine or part[:1], pad=pad).to(accelerator.device)
         is_last = number == len(parts) - 1
         with contextlib.nullcontext() if is_last else accelerator.no_sync(model):
-            share = sum(example.units for example in mine) / max(units, 1)
+            share = sum(example.units * example.weight for example in mine) / whole if whole else 0.0
             with _attention(batch):
                 logits = model(batch)
-            value = loss(logits, batch.targets) * share if share else logits.sum() * 0.0
+            weights = {} if batch.weights is None else {"weights": batch.weights}
+            value = loss(logits, batch.targets, **weights) * share if share else logits.sum() * 0.0
             accelerator.backward(value * world)  # the processes' gradients are averaged
         total += value.detach()
     return total if world == 1 else accelerator.reduce(total)
@@ -260,5 +262,6 @@ def _identity(model: nn.Module, examples: Sequence[Example], settings: TrainSett
         digest.update(f"{name}{tuple(parameter.shape)}".encode())
     for example in examples:
         target = example.target.tolist() if hasattr(example.target, "tolist") else example.target
-        digest.update(json.dumps([list(map(int, example.ids)), target], default=int).encode())
+        weight = [] if example.weight == 1 else [example.weight]
+        digest.update(json.dumps([list(map(int, example.ids)), target, *weight], default=int).encode())
     return digest.hexdigest()

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from labelspace.cli.options import cache_option, data_options, embedder_option, seed_option
 from labelspace.cli.spaces import load_space
-from labelspace.cli.train_rows import Rows, check_rows, is_held, select_rows
+from labelspace.cli.train_rows import check_rows, select_rows
 from labelspace.config import apply_overrides, read_yaml
 from labelspace.errors import ConfigError
-from labelspace.progress import note
-from labelspace.records import Prediction
-from labelspace.space import LabelSpace
 
 if TYPE_CHECKING:
-    from labelspace.cli.train_search import Plan
-    from labelspace.finetune.embedded import EmbeddingHead
-    from labelspace.metrics import Report
+    pass
 
 EPILOG = """\b
-DATA is labelled by people, or by `labelspace label`: a head over embeddings then counts each text by
-the confidence of its label. A share of the texts is held out first, for the figures that are printed
-and saved with the model; a linear head is then trained on all of them. --search scores settings on
-the texts that are held out, and takes the best; the same command goes on after a stop. A head of a
-language model sends its loss to --set training.log=tensorboard (files under runs/) or =wandb.
+DATA is labelled by people, or by `labelspace label`: each text then counts by the confidence of its label,
+or with --soft teaches the probabilities of all its labels. A share of the texts is held out first, for
+the figures that are printed and saved with the model; a linear head is then trained on all of them.
+--search scores settings on the texts that are held out, and takes the best; the same command goes on after
+a stop. A head of a language model sends its loss to --set training.log=tensorboard (files under runs/)
+or =wandb.
 
 \b
 Example:
@@ -35,7 +30,6 @@ Example:
 
 EMBEDDED = ("linear", "mlp", "lightgbm", "knn")
 """Heads over embeddings."""
-SHOWN = ("accuracy", "subset_accuracy", "macro_f1", "micro_f1")
 
 
 @click.command(epilog=EPILOG)
@@ -98,6 +92,12 @@ SHOWN = ("accuracy", "subset_accuracy", "macro_f1", "micro_f1")
 )
 @click.option("--weigh/--no-weigh", default=True, show_default=True, help="Let a text count by its label's confidence.")
 @click.option(
+    "--soft",
+    is_flag=True,
+    help="Learn from probabilities of labels, or votes, where a record has them: in a column `scores`, as labelspace "
+    "label writes it, or as {label: probability} for the label.",
+)
+@click.option(
     "--dev-fraction",
     type=click.FloatRange(0, 0.9),
     default=0.1,
@@ -124,6 +124,7 @@ def command(
     balanced: bool,
     min_confidence: float,
     weigh: bool,
+    soft: bool,
     dev_fraction: float,
     text_column: str | None,
     label_column: str | None,
@@ -153,11 +154,13 @@ def command(
             f"--base is for heads of a language model, such as ls; a {head} head reads what --embedder gives"
         )
     if head == "ls-token":
+        if soft:
+            raise ConfigError("--soft is for labels of texts; an ls-token head learns tags of words")
         records = read_records(data, text_column=text_column, label_column=label_column, id_column=id_column)
-        train_tagger(list(records), tuned, out=out, source=data, share=dev_fraction, seed=seed, plan=plan)
+        train_tagger(list(records), tuned, out=out, source=data, share=dev_fraction, seed=seed, plan=plan, weigh=weigh)
         return
     records = read_records(data, text_column=text_column, label_column=label_column, id_column=id_column, space=known)
-    rows = select_rows(records, known, min_confidence=min_confidence, weigh=weigh)
+    rows = select_rows(records, known, min_confidence=min_confidence, weigh=weigh, soft=soft)
     known = check_rows(rows, known, path=data)
     if head not in EMBEDDED:
         train_tuned(rows, known, tuned, out=out, source=data, share=dev_fraction, seed=seed, plan=plan)
@@ -169,11 +172,14 @@ def command(
         "balanced": balanced,
         "min_confidence": min_confidence,
         "weighed_by_confidence": weigh,
+        "soft": soft,
         "seed": seed,
     }
     own = apply_overrides({} if settings is None else read_yaml(settings), overrides)
     if head == "linear":
         own = {"C": strength, **own}
+    from labelspace.cli.train_embedded import train_embedded
+
     train_embedded(rows, known, chosen, own, out=out, source=data, share=dev_fraction, plan=plan)
 
 
@@ -194,95 +200,3 @@ def _check_options(head: str) -> None:
     for name, heads in alone.items():
         if head not in heads and given(name) == click.core.ParameterSource.COMMANDLINE:
             raise ConfigError(f"{shown[name]}: this one is {head}")
-
-
-def train_embedded(
-    rows: Rows,
-    space: LabelSpace,
-    settings: dict[str, Any],
-    own: dict[str, Any],
-    *,
-    out: str,
-    source: str,
-    share: float,
-    plan: Plan | None,
-) -> None:
-    """Measure a head over embeddings on a held-out share, with the settings that do best there; save one of all.
-
-    Args:
-        rows: What to learn from.
-        space: Of the labels.
-        settings: What all such heads have, as the card shows it.
-        own: What this one has.
-        out: Folder of the model.
-        source: Where the rows are from.
-        share: Of the rows that is held out.
-        plan: Settings to try.
-    """
-    from labelspace.cli.train_search import clear, fingerprint
-    from labelspace.embed import cache_folder, load_embedder
-    from labelspace.finetune.store import EMBEDDED as HEADS
-    from labelspace.finetune.store import save_model
-
-    vectors = load_embedder(settings["embedder"], cache=cache_folder() if settings.pop("cache") else None)
-
-    def new_head(more: dict[str, Any]) -> EmbeddingHead:
-        weight = "balanced" if settings["balanced"] else None
-        made = HEADS[settings["head"]]().set_params(
-            embedder=vectors, multi_label=space.multi_label, class_weight=weight, seed=settings["seed"]
-        )
-        return made.set_params(**own).set_params(**more)
-
-    def score(more: dict[str, Any]) -> float:
-        report = held_out_report(rows, new_head(more), space, share, settings["seed"])
-        if report is None:
-            raise ConfigError("too few texts to hold some out, and so to search")
-        return report.value("macro_f1" if space.multi_label else "accuracy")
-
-    more: dict[str, Any] = {}
-    card: dict[str, Any] = {}
-    if plan is not None:
-        for tried in plan.tried:
-            new_head(tried)  # a setting that there is not is refused before anything is trained
-        trials = plan.run(score, out, fingerprint(source, settings, own, share, rows.identity()))
-        more, card["search"] = trials[0].settings, plan.card(trials)
-    report = held_out_report(rows, new_head(more), space, share, settings["seed"]) if share else None
-    trained = rows.fit(new_head(more))
-    card |= {
-        "data": {
-            "source": source,
-            "texts": len(rows.kept),
-            "left_out": dict(rows.left_out),
-            "labels": dict(Counter(name for row in rows.kept for name in row.labels or ()).most_common()),
-        },
-        "settings": {**settings, "embedder": trained.fitted_embedder.name, **own, **more},
-    }
-    if report is not None:
-        measured = {name: report.value(name) for name in SHOWN if name in report.measures}
-        card["held_out"] = {"texts": report.rows.scored, "share": share, **measured}
-        figures = ", ".join(f"{report.measures[name].title.lower()} {report.value(name):.3f}" for name in measured)
-        by = ", by which the settings were chosen" if plan else ""
-        note(
-            f"held out: {report.rows.scored:,} texts, trained on {len(rows.kept) - report.rows.scored:,}{by}: {figures}"
-        )
-    elif share:
-        note("too few texts to hold some out; nothing was measured")
-    save_model(out, trained, space, card)
-    clear(out)
-    labels = len(trained.classes_)
-    note(f"a {trained.kind} head for {labels} labels, trained on {len(rows.kept):,} texts; written to {out}")
-    note(f"Next: labelspace predict {out} NEW_DATA --out predictions.jsonl")
-
-
-def held_out_report(rows: Rows, head: EmbeddingHead, space: LabelSpace, share: float, seed: int) -> Report | None:
-    """Train on some of the texts and score the others; None if there are too few to hold some out."""
-    from labelspace.finetune.classifier import HeadClassifier
-    from labelspace.metrics import evaluate
-
-    held = [is_held(row.text, share, seed) for row in rows.kept]
-    fitted = [at for at, apart in enumerate(held) if not apart]
-    asked = [row for row, apart in zip(rows.kept, held, strict=True) if apart]
-    if not asked or len({name for at in fitted for name in rows.kept[at].labels or ()}) < 2:
-        return None
-    made: list[Prediction] = list(HeadClassifier(rows.fit(head, fitted), space).predict(asked))
-    return evaluate(made, asked, space=space, resamples=0, seed=seed)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from labelspace.cli.train_rows import is_held
+from labelspace.cli.train_rows import confidence_of, is_held
 from labelspace.cli.train_search import clear, fingerprint, state_folder
 from labelspace.errors import ConfigError, DataError
 from labelspace.progress import note
@@ -20,6 +20,9 @@ from labelspace.space import LabelSpace
 if TYPE_CHECKING:
     from labelspace.cli.train_rows import Rows
     from labelspace.cli.train_search import Plan
+
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -115,14 +118,15 @@ def train_tuned(
     Raises:
         ConfigError: There is a plan, but no text to score settings on.
     """
-    from labelspace.cli.train import SHOWN
+    from labelspace.cli.train_embedded import SHOWN
     from labelspace.finetune.classifier import HeadClassifier
     from labelspace.finetune.tuned_store import save_tuned
     from labelspace.metrics import evaluate
 
-    if any(weight < 1 for weight in rows.weights):
-        note(f"an {head.kind} head lets every text count the same; --min-confidence leaves out those that are not sure")
+    if head.kind == "few-shot" and rows.soft and not space.multi_label:
+        raise ConfigError("a few-shot head learns from labels, not from probabilities of them; leave out --soft")
     present = {name for row in rows.kept for name in row.labels or ()}
+    present.update(name for shares in rows.shares for name in shares or ())
     classes = [name for name in [*space.leaves, *filter(None, [space.other])] if name in present]
     known: dict[str, Any] = {"multi_label": space.multi_label}
     if head.kind == "ls-descriptions":  # a label that no row has is read too
@@ -130,15 +134,16 @@ def train_tuned(
 
         known["label_texts"] = label_texts(space)
         classes = list(dict.fromkeys([*space.leaves, *classes]))
-    fitted, asked = _parts(rows.kept, lambda row: row.text, share, seed, plan)
-
-    def labels(records: list[Record]) -> list[Any]:
-        return [list(record.labels or ()) if space.multi_label else record.label for record in records]
-
-    dev = ([row.text for row in asked], labels(asked)) if asked else None
+    learned, held = _parts(range(len(rows.kept)), lambda at: rows.kept[at].text, share, seed, plan)
+    fitted, asked = [rows.kept[at] for at in learned], [rows.kept[at] for at in held]
+    targets, weights = rows.targets(learned, several=space.multi_label), [rows.weights[at] for at in learned]
+    named = [list(row.labels or ()) if space.multi_label else row.label for row in asked]
+    dev = ([row.text for row in asked], named) if asked else None
     model, searched = fit_best(
         lambda more: head.make(more, classes=classes, **known),
-        lambda model, folder: model.fit([row.text for row in fitted], labels(fitted), dev=dev, folder=folder),
+        lambda model, folder: model.fit(
+            [row.text for row in fitted], targets, sample_weight=weights, dev=dev, folder=folder
+        ),
         out=out,
         plan=plan,
         identity=(repr(head), share, rows.identity()),
@@ -149,6 +154,7 @@ def train_tuned(
         "data": {
             "source": source,
             "texts": len(fitted),
+            **({"soft": rows.soft} if rows.soft else {}),
             "left_out": dict(rows.left_out),
             "labels": dict(Counter(name for row in fitted for name in row.labels or ()).most_common()),
         },
@@ -171,7 +177,15 @@ def train_tuned(
 
 
 def train_tagger(
-    records: list[Record], head: Head, *, out: str, source: str, share: float, seed: int, plan: Plan | None
+    records: list[Record],
+    head: Head,
+    *,
+    out: str,
+    source: str,
+    share: float,
+    seed: int,
+    plan: Plan | None,
+    weigh: bool,
 ) -> None:
     """Train a tagger of words, choose its epoch on a held-out share, and save it.
 
@@ -194,9 +208,10 @@ def train_tagger(
         return [row.tokens for row in rows], [row.tags for row in rows]
 
     dev = both(asked) if asked else None
+    weights = [confidence_of(record) if weigh else 1.0 for record in fitted]
     model, searched = fit_best(
         lambda more: head.make(more, classes=_tags(kept)),
-        lambda model, folder: model.fit(*both(fitted), dev=dev, folder=folder),
+        lambda model, folder: model.fit(*both(fitted), sample_weight=weights, dev=dev, folder=folder),
         out=out,
         plan=plan,
         identity=(repr(head), share, [(record.tokens, record.tags) for record in kept]),
@@ -252,11 +267,11 @@ def _tags(records: list[Record]) -> list[str]:
 
 
 def _parts(
-    records: list[Record], key: Callable[[Record], str], share: float, seed: int, plan: Plan | None
-) -> tuple[list[Record], list[Record]]:
-    """Records to learn from, and those that are held out."""
-    fitted: list[Record] = []
-    asked: list[Record] = []
+    records: Iterable[Row], key: Callable[[Row], str], share: float, seed: int, plan: Plan | None
+) -> tuple[list[Row], list[Row]]:
+    """Records, or whatever stands for them, to learn from, and those that are held out."""
+    fitted: list[Row] = []
+    asked: list[Row] = []
     for record in records:
         (asked if is_held(key(record), share, seed) else fitted).append(record)
     if not fitted:  # a handful, or copies of one text, which stay together

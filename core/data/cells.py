@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from labelspace.space import LabelSpace
@@ -97,8 +98,52 @@ def labels_of(value: Any, column: str, space: LabelSpace | None) -> tuple[str, .
             return None
         labels = (name,)
     if space is not None:
-        _check(labels, space)
+        check_labels(labels, space)
     return labels
+
+
+def shares_of(value: Any, column: str) -> dict[str, float] | None:
+    """Numbers by label, such as probabilities or votes, from an object or a string that is one in JSON.
+
+    Returns:
+        Those that are not null; None where the cell holds anything else.
+
+    Raises:
+        Refused: Something in the object is no label, or no number of 0 or more.
+    """
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    if not isinstance(value, dict):
+        return None
+    if any(isinstance(share, (str, list, dict)) for share in value.values()) and not any(map(is_share, value.values())):
+        return None
+    found = {}
+    for given, share in value.items():
+        name = name_of(given, "label", column)
+        if share is None or is_nan(share):  # Parquet gives every object all the names of the column
+            continue
+        if not name or not is_share(share):
+            raise Refused(
+                f"column {column!r} has {share!r} for the label {given!r}",
+                "give each label a number of 0 or more, such as a probability or votes",
+            )
+        found[name] = float(share)
+    return found
+
+
+def is_share(value: Any) -> bool:
+    """Whether a value is a number of 0 or more."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
+
+
+def likeliest(shares: Mapping[str, float], *, several: bool) -> tuple[str, ...] | None:
+    """The label with most, the first of equals; or those from one half on; None where there is nothing."""
+    if several and shares:
+        return tuple(name for name, share in shares.items() if share >= 0.5)
+    return (max(shares, key=lambda name: shares[name]),) if any(shares.values()) else None
 
 
 def _parsed_list(value: str) -> Any:
@@ -109,7 +154,12 @@ def _parsed_list(value: str) -> Any:
     return parsed if isinstance(parsed, list) and all(isinstance(item, str) for item in parsed) else value
 
 
-def _check(labels: tuple[str, ...], space: LabelSpace) -> None:
+def check_labels(labels: tuple[str, ...], space: LabelSpace) -> None:
+    """Refuse labels that a space does not allow.
+
+    Raises:
+        Refused: One is not in it, or is a group; or there are several where it allows one.
+    """
     for name in labels:
         if name == space.other:
             continue

@@ -6,7 +6,16 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from labelspace.data.cells import Refused, labels_of, name_of, strings_of, text_of
+from labelspace.data.cells import (
+    Refused,
+    check_labels,
+    labels_of,
+    likeliest,
+    name_of,
+    shares_of,
+    strings_of,
+    text_of,
+)
 from labelspace.data.columns import Columns, Plan
 from labelspace.data.ids import Ids
 from labelspace.data.rows import read_rows
@@ -42,8 +51,10 @@ def read_records(
 
     Texts: null is a blank text and numbers are taken as they are written; blank texts are kept (see
     `Record.is_blank`). Half a surrogate pair becomes U+FFFD. Labels: null or a blank cell means not
-    known, an empty list means none. A record without an id gets `derive_id` of its text, with "-2" at
-    its end for the second record with the same text, and so on.
+    known, an empty list means none. An object of numbers by label, such as probabilities or votes, means
+    the label with most (all from one half on where the space is multi-label), and is kept as `scores`
+    in `metadata`. A record without an id gets `derive_id` of its text, with "-2" at its end for the
+    second record with the same text, and so on.
 
     Args:
         source: A path, "-", or "sample:NAME".
@@ -99,10 +110,10 @@ def _records(source: Source, columns: Columns, space: LabelSpace | None) -> Iter
                 if labels_at is not None:
                     cell = _with_all_labels(cell, row, labels_at)
                 if type(cell) is not str:
-                    labels = labels_of(cell, label_at, space)
+                    labels = _labels(cell, row, label_at, space)
                 elif (labels := cached.get(cell)) is None:
-                    labels = labels_of(cell, label_at, space)
-                    if labels is not None and len(cached) < CACHED_CELLS:
+                    labels = _labels(cell, row, label_at, space)
+                    if labels is not None and len(cached) < CACHED_CELLS and not cell.lstrip().startswith("{"):
                         cached[cell] = labels
             given = row.pop(id_at) if id_at is not None else None
             if type(given) is str:
@@ -118,6 +129,18 @@ def _records(source: Source, columns: Columns, space: LabelSpace | None) -> Iter
         elif not add(hash(given)):
             refuse_repeated_id(source, number, given, id_at or "")
         yield Record(given, text, labels, tokens, tags, row)
+
+
+def _labels(cell: Any, row: dict[str, Any], label_at: str, space: LabelSpace | None) -> tuple[str, ...] | None:
+    """The labels in a cell; numbers by label are left in the row as `scores`."""
+    shares = shares_of(cell, label_at)
+    if shares is None:
+        return labels_of(cell, label_at, space)
+    row["scores"] = shares
+    labels = likeliest(shares, several=space is not None and space.multi_label)
+    if labels and space is not None:
+        check_labels(labels, space)
+    return labels
 
 
 def _with_all_labels(cell: Any, row: dict[str, Any], labels_at: str) -> Any:

@@ -2,7 +2,8 @@
 
 Every loss takes logits [n, k] and gives the mean over the n rows (and, where labels are independent,
 over the labels), computes half-precision logits in float32, and stays finite up to |logits| = 1e4.
-Multi-label targets below 0 are unknown and count for nothing.
+Multi-label targets below 0 are unknown and count for nothing. `weights` [n] make that the weighted mean: the sum
+of what rows cost times their weights, over the sum of the weights.
 
 Kin: `noise` (wrong labels), `partial` (missing and ambiguous labels), `longtail` (rare labels).
 """
@@ -25,6 +26,7 @@ def cross_entropy(
     class_weight: Tensor | None = None,
     smoothing: float = 0.0,
     by_rows: bool = False,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy of one label among k.
 
@@ -34,23 +36,31 @@ def cross_entropy(
         class_weight: [k]; the mean is weighted by it. Not for probabilities: weigh those yourself.
         smoothing: Share of the target spread evenly over all k labels (Szegedy et al., 2016). The floor is
             then the entropy of the smoothed target, not 0.
-        by_rows: Divide by the number of rows and not by their weights, so that the parts of a batch add up to it.
+        by_rows: Divide by the number of rows and not by their class weights, so that the parts of a batch add up to it.
+        weights: [n] of the rows.
     """
     if targets.is_floating_point():
         _same_shape(logits, targets)
         if class_weight is not None:
             raise ConfigError("class weights don't go with probabilities as targets; weigh the rows instead")
-        return F.cross_entropy(wide(logits), targets.to(wide(logits).dtype), label_smoothing=smoothing)
+        z = wide(logits)
+        return row_mean(F.cross_entropy(z, targets.to(z.dtype), label_smoothing=smoothing, reduction="none"), weights)
     z = wide(logits)
     weight = None if class_weight is None else class_weight.to(z)
-    total = F.cross_entropy(z, targets, weight=weight, label_smoothing=smoothing, reduction="sum")
-    known = targets != -100
-    kept = known.sum() if weight is None or by_rows else (weight[targets.clamp(min=0)] * known).sum()
-    return total / kept.clamp(min=torch.finfo(total.dtype).tiny)  # 0, not NaN, where every row is left out
+    each = F.cross_entropy(z, targets, weight=weight, label_smoothing=smoothing, reduction="none")
+    counts = (targets != -100).to(z.dtype) if weights is None else (targets != -100) * weights.to(z)
+    kept = counts if weight is None or by_rows else counts * weight[targets.clamp(min=0)]
+    total = each.sum() if weights is None else (each * weights.to(z)).sum()
+    return total / kept.sum().clamp(min=torch.finfo(total.dtype).tiny)  # 0, not NaN, where every row is left out
 
 
 def binary_cross_entropy(
-    logits: Tensor, targets: Tensor, *, pos_weight: Tensor | None = None, smoothing: float = 0.0
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    pos_weight: Tensor | None = None,
+    smoothing: float = 0.0,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Binary cross-entropy of each label by itself.
 
@@ -59,16 +69,24 @@ def binary_cross_entropy(
         targets: [n, k], 0 to 1; below 0 where unknown.
         pos_weight: [k], factor on the part of the positives: `positive_weight` makes that of PTEC (arXiv 2309.12075).
         smoothing: Draws targets towards 1/2 by this share.
+        weights: [n] of the rows.
     """
     z, y, known = multi_label(logits, targets)
     if smoothing:
         y = y * (1 - smoothing) + smoothing / 2
     weight = None if pos_weight is None else pos_weight.to(z)
     each = F.binary_cross_entropy_with_logits(z, y, pos_weight=weight, reduction="none")
-    return mean_of(each, known)
+    return mean_of(each, known, weights)
 
 
-def focal(logits: Tensor, targets: Tensor, *, gamma: float = 2.0, class_weight: Tensor | None = None) -> Tensor:
+def focal(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    gamma: float = 2.0,
+    class_weight: Tensor | None = None,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Focal loss, -(1 - p)^gamma log p of the true label (Lin et al., 2017, eq. 4 and 5).
 
     Args:
@@ -78,13 +96,14 @@ def focal(logits: Tensor, targets: Tensor, *, gamma: float = 2.0, class_weight: 
         gamma: 0 is cross-entropy; higher turns from easy rows.
         class_weight: [k], the paper's alpha: of the true label for one label among k (the mean is over rows, not
             weights, as in the paper); of positives for independent labels, whose negatives have weight 1.
+        weights: [n] of the rows.
     """
     if targets.is_floating_point():
         z, y, known = multi_label(logits, targets)
         right = F.logsigmoid(z) * y + F.logsigmoid(-z) * (1 - y)
         wrong = F.logsigmoid(-z) * y + F.logsigmoid(z) * (1 - y)
         each = -(gamma * wrong).exp() * right
-        return mean_of(each if class_weight is None else each * (y * class_weight.to(z) + 1 - y), known)
+        return mean_of(each if class_weight is None else each * (y * class_weight.to(z) + 1 - y), known, weights)
     z = wide(logits)
     picked = targets.unsqueeze(1)
     right = torch.log_softmax(z, dim=1).gather(1, picked).squeeze(1)
@@ -92,11 +111,17 @@ def focal(logits: Tensor, targets: Tensor, *, gamma: float = 2.0, class_weight: 
     others = z.scatter(1, picked, torch.finfo(z.dtype).min)
     wrong = torch.logsumexp(others, dim=1) - torch.logsumexp(z, dim=1)
     each = -(gamma * wrong).exp() * right
-    return (each if class_weight is None else each * class_weight.to(z)[targets]).mean()
+    return row_mean(each if class_weight is None else each * class_weight.to(z)[targets], weights)
 
 
 def asymmetric(
-    logits: Tensor, targets: Tensor, *, gamma_positive: float = 0.0, gamma_negative: float = 4.0, margin: float = 0.05
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    gamma_positive: float = 0.0,
+    gamma_negative: float = 4.0,
+    margin: float = 0.05,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Asymmetric loss for many labels of which few are true (Ridnik et al., arXiv 2009.14119, eq. 4 to 6).
 
@@ -110,6 +135,7 @@ def asymmetric(
         gamma_positive: Focusing of positives.
         gamma_negative: Focusing of negatives.
         margin: Negatives with a probability up to this cost nothing.
+        weights: [n] of the rows.
     """
     z, y, known = multi_label(logits, targets)
     positive = (gamma_positive * F.logsigmoid(-z)).exp() * F.logsigmoid(z)
@@ -121,11 +147,17 @@ def asymmetric(
         shifted = torch.where(inside, p - margin, torch.ones_like(p))  # a power of 0 has no gradient
         rest = torch.where(inside, torch.sigmoid(-z) + margin, torch.ones_like(p))
         negative = shifted.pow(gamma_negative) * rest.log()
-    return mean_of(-(y * positive + (1 - y) * negative), known)
+    return mean_of(-(y * positive + (1 - y) * negative), known, weights)
 
 
 def distillation(
-    logits: Tensor, targets: Tensor, *, temperature: float = 1.0, independent: bool = False, hard: float = 0.0
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    temperature: float = 1.0,
+    independent: bool = False,
+    hard: float = 0.0,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Divergence from a teacher's probabilities to ours (Hinton et al., 2015); 0 where they agree.
 
@@ -138,6 +170,7 @@ def distillation(
         temperature: Above 1 looks more at what the teacher finds unlikely.
         independent: Labels are independent of each other: one divergence each, averaged.
         hard: Share of the loss that is cross-entropy with the teacher's first choice (not if `independent`).
+        weights: [n] of the rows.
     """
     _same_shape(logits, targets)
     z = wide(logits)
@@ -148,14 +181,15 @@ def distillation(
         soft = torch.where((q > 0) & (q < 1), torch.sigmoid(lifted), q)
         cross = F.binary_cross_entropy_with_logits(z / temperature, soft, reduction="none")
         entropy = -(torch.xlogy(soft, soft) + torch.xlogy(1 - soft, 1 - soft))
-        return temperature**2 * (cross - entropy).mean()
+        return temperature**2 * row_mean((cross - entropy).mean(dim=1), weights)
     soft = q.pow(1 / temperature)
     soft = soft / soft.sum(dim=1, keepdim=True)
     log_p = torch.log_softmax(z / temperature, dim=1)
     # Where the teacher says 0, ours may be as small as it likes: 0 * -1e4, not 0 * -inf.
-    divergence = (torch.xlogy(soft, soft) - soft * log_p).sum(dim=1).mean()
-    loss = temperature**2 * divergence
-    return loss if not hard else (1 - hard) * loss + hard * F.cross_entropy(z, q.argmax(dim=1))
+    each = temperature**2 * (torch.xlogy(soft, soft) - soft * log_p).sum(dim=1)
+    if hard:
+        each = (1 - hard) * each + hard * F.cross_entropy(z, q.argmax(dim=1), reduction="none")
+    return row_mean(each, weights)
 
 
 def class_weights(counts: Sequence[int] | Tensor, *, beta: float | None = None) -> Tensor:
@@ -203,9 +237,20 @@ def multi_label(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor
     return z, y.clamp(min=0), (y >= 0).to(z.dtype)
 
 
-def mean_of(each: Tensor, known: Tensor) -> Tensor:
-    """Mean over what is known; 0 where nothing is."""
-    return (each * known).sum() / known.sum().clamp(min=1)
+def mean_of(each: Tensor, known: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean over what is known of [n, k], by the weights of the rows [n]; 0 where nothing is."""
+    if weights is None:
+        return (each * known).sum() / known.sum().clamp(min=1)
+    counts = known * weights.to(each).unsqueeze(1)
+    return (each * counts).sum() / counts.sum().clamp(min=torch.finfo(each.dtype).tiny)
+
+
+def row_mean(each: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean over rows [n] by their weights [n]; 0 where these are all 0."""
+    if weights is None:
+        return each.mean()
+    counts = weights.to(each)
+    return (each * counts).sum() / counts.sum().clamp(min=torch.finfo(each.dtype).tiny)
 
 
 def _same_shape(logits: Tensor, targets: Tensor) -> None:

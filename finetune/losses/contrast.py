@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from labelspace.finetune.losses.basic import wide
+from labelspace.finetune.losses.basic import row_mean, wide
 
 
-def cosine_contrast(vectors: Tensor, targets: Tensor) -> Tensor:
+def cosine_contrast(vectors: Tensor, targets: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Squares of what cosines lack: to 1 where two texts share a label, to 0 where they do not.
 
     The loss of SetFit's pairs (Reimers and Gurevych, 2019, arXiv 1908.10084; Tunstall et al., 2022, arXiv 2209.11055),
@@ -19,6 +19,7 @@ def cosine_contrast(vectors: Tensor, targets: Tensor) -> Tensor:
     Args:
         vectors: [n, d]; their lengths have no effect.
         targets: [n] label numbers; or [n, k], where texts that share a label are alike.
+        weights: [n] of the texts; a pair has the product of both.
 
     Returns:
         The mean over the pairs that are alike, plus that over the others, halved; a kind without pairs adds 0.
@@ -26,17 +27,17 @@ def cosine_contrast(vectors: Tensor, targets: Tensor) -> Tensor:
     unit = F.normalize(wide(vectors), dim=1)
     alike = _alike(targets)
     apart = (unit @ unit.T - alike.to(unit.dtype)).square()
-    pairs = torch.ones_like(alike).triu(diagonal=1)
-    return (
-        sum(
-            (apart.masked_fill(~kind, 0).sum() / kind.sum().clamp(min=1) for kind in (pairs & alike, pairs & ~alike)),
-            start=apart.new_zeros(()),
-        )
-        / 2
-    )
+    pairs = torch.ones_like(apart).triu(diagonal=1)
+    if weights is not None:
+        pairs = pairs * torch.outer(weights, weights).to(pairs)
+    least = torch.finfo(apart.dtype).tiny
+    kinds = (pairs * alike, pairs * ~alike)
+    return sum(((apart * kind).sum() / kind.sum().clamp(min=least) for kind in kinds), start=apart.new_zeros(())) / 2
 
 
-def supervised_contrastive(vectors: Tensor, targets: Tensor, *, temperature: float = 0.07) -> Tensor:
+def supervised_contrastive(
+    vectors: Tensor, targets: Tensor, *, temperature: float = 0.07, weights: Tensor | None = None
+) -> Tensor:
     """Supervised contrastive loss (Khosla et al., 2020, arXiv 2004.11362, eq. 2), each text being an anchor in turn.
 
     Of an anchor i with the positives P, out of all other texts A: the mean over p in P of
@@ -47,6 +48,7 @@ def supervised_contrastive(vectors: Tensor, targets: Tensor, *, temperature: flo
         vectors: [n, d]; their lengths have no effect.
         targets: [n] label numbers; or [n, k], where texts that share a label are positives of each other.
         temperature: Cosines are divided by it.
+        weights: [n] of the texts as anchors.
 
     Returns:
         The mean over the texts that have a positive; 0 if none has.
@@ -58,7 +60,7 @@ def supervised_contrastive(vectors: Tensor, targets: Tensor, *, temperature: flo
     shares = logits.log_softmax(dim=1).masked_fill(~alike, 0)
     count = alike.sum(dim=1)
     each = -shares.sum(dim=1) / count.clamp(min=1)
-    return each.sum() / (count > 0).sum().clamp(min=1)
+    return row_mean(each, (count > 0) if weights is None else (count > 0) * weights)
 
 
 def _alike(targets: Tensor) -> Tensor:

@@ -8,23 +8,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labelspace.finetune.losses.basic import mean_of, multi_label, wide
+from labelspace.finetune.losses.basic import cross_entropy, mean_of, multi_label, wide
 
 
-def logit_adjusted(logits: Tensor, targets: Tensor, *, counts: Tensor, tau: float = 1.0) -> Tensor:
+def logit_adjusted(
+    logits: Tensor, targets: Tensor, *, counts: Tensor, tau: float = 1.0, weights: Tensor | None = None
+) -> Tensor:
     """Cross-entropy of logits + tau log prior (Menon et al., ICLR 2021, arXiv 2007.07314, eq. 10).
 
     The model then has to make up for what the prior does, and its bare logits are those of balanced labels.
 
     Args:
         logits: [n, k].
-        targets: [n] label numbers.
+        targets: [n] label numbers, or [n, k] probabilities.
         counts: [k] rows of each label.
         tau: 0 is cross-entropy.
+        weights: [n] of the rows.
     """
     z = wide(logits)
     rows = counts.to(z).clamp(min=1)
-    return F.cross_entropy(z + tau * (rows / rows.sum()).log(), targets)
+    return cross_entropy(z + tau * (rows / rows.sum()).log(), targets, weights=weights)
 
 
 def multi_focal(
@@ -36,6 +39,7 @@ def multi_focal(
     gamma_negative: float = 4.0,
     weight_positive: float = 1.0,
     weight_negative: float = 1.0,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Multi-focal modifier of COMIC (eq. 5 and 6): focusing by sign and by how rare a label is.
 
@@ -51,13 +55,14 @@ def multi_focal(
         gamma_negative: Focusing of negatives.
         weight_positive: Of the head-tail factor, in positives.
         weight_negative: The same, in negatives.
+        weights: [n] of the rows.
     """
     z, y, known = multi_label(logits, targets)
     h = head_tail.to(z)
     log_p, log_rest = F.logsigmoid(z), F.logsigmoid(-z)
     positive = ((gamma_positive + weight_positive * h) * log_rest).exp() * log_p
     negative = ((gamma_negative + weight_negative * h) * log_p).exp() * log_rest
-    return mean_of(-(y * positive + (1 - y) * negative), known)
+    return mean_of(-(y * positive + (1 - y) * negative), known, weights)
 
 
 def head_tail_factor(counts: Sequence[int] | Tensor) -> Tensor:
@@ -81,8 +86,8 @@ class Comic(nn.Module):
     first `warmup` rows correct nothing: an untrained head is sure of nothing it should be.
 
     Where we differ: the paper scales the loss of a batch by batch size over corrections, which has no value
-    without corrections and outweighs all else with one; we leave it out. Its third part, the balancer, is
-    `head_tail_balance`.
+    without corrections and outweighs all else with one; we leave it out. Its third part, the balancer, distils two
+    more models, which favour common and rare labels, into this one; that is not here.
     """
 
     seen: Tensor
@@ -125,12 +130,13 @@ class Comic(nn.Module):
         mean = self.likelihood.to(z) / self.seen.to(z).clamp(min=1)
         return torch.where(torch.sigmoid(z) > mean.clamp(min=self.tau), torch.ones_like(y), y)
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """Loss of a batch.
 
         Args:
             logits: [n, k].
             targets: [n, k], 1 where given, 0 (or below) where nothing is known.
+            weights: [n] of the rows; labels are recalled alike in all.
         """
         if self.given.device != logits.device:
             self.to(logits.device)
@@ -148,39 +154,5 @@ class Comic(nn.Module):
             head_tail=head_tail_factor(self.given).to(logits.device),
             gamma_positive=self.gamma_positive,
             gamma_negative=self.gamma_negative,
+            weights=weights,
         )
-
-
-def head_tail_balance(
-    logits: Tensor,
-    head_logits: Tensor,
-    tail_logits: Tensor,
-    *,
-    head_loss: Tensor,
-    tail_loss: Tensor,
-    alpha: float = 2.0,
-) -> Tensor:
-    """Balancer of COMIC (eq. 11): learn from a model that favours common labels and one that favours rare ones.
-
-    Each teacher's weight is its own loss to the power alpha, over the sum of both: more is learned about
-    what is still hard. The paper puts the product of two softmaxes into the multi-focal loss; labels are
-    independent here, so we take the divergence of sigmoids, which is 0 where all agree.
-
-    Args:
-        logits: [n, k] of the balanced model.
-        head_logits: [n, k] of the model that favours common labels; no gradient goes here.
-        tail_logits: [n, k] of the one that favours rare labels; nor here.
-        head_loss: The loss of the first, a number.
-        tail_loss: The loss of the second.
-        alpha: Sharpness of the choice between them.
-    """
-    z = wide(logits)
-    log_losses = alpha * torch.stack([head_loss, tail_loss]).detach().to(z).clamp(min=1e-12).log()
-    kappa = torch.softmax(log_losses, dim=0)
-    return kappa[0] * _divergence(z, head_logits) + kappa[1] * _divergence(z, tail_logits)
-
-
-def _divergence(z: Tensor, teacher: Tensor) -> Tensor:
-    q = torch.sigmoid(wide(teacher).detach().to(z))
-    entropy = -(torch.xlogy(q, q) + torch.xlogy(1 - q, 1 - q))
-    return (F.binary_cross_entropy_with_logits(z, q, reduction="none") - entropy).mean()

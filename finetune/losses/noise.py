@@ -7,11 +7,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from labelspace.errors import ConfigError
-from labelspace.finetune.losses.basic import wide
+from labelspace.finetune.losses.basic import row_mean, wide
 
 
 def symmetric_cross_entropy(
-    logits: Tensor, targets: Tensor, *, alpha: float = 0.1, beta: float = 1.0, log_zero: float = -4.0
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    alpha: float = 0.1,
+    beta: float = 1.0,
+    log_zero: float = -4.0,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Symmetric cross-entropy, alpha CE + beta RCE (Wang et al., ICCV 2019, arXiv 1908.06112, eq. 7).
 
@@ -26,9 +32,10 @@ def symmetric_cross_entropy(
         alpha: Weight of cross-entropy.
         beta: Weight of reverse cross-entropy.
         log_zero: What stands for log 0; negative.
+        weights: [n] of the rows.
     """
     log_p = torch.log_softmax(wide(logits), dim=1).gather(1, targets.unsqueeze(1)).squeeze(1)
-    return (-alpha * log_p + beta * log_zero * torch.expm1(log_p)).mean()
+    return row_mean(-alpha * log_p + beta * log_zero * torch.expm1(log_p), weights)
 
 
 class EarlyLearning(nn.Module):
@@ -60,13 +67,14 @@ class EarlyLearning(nn.Module):
         self.weight, self.momentum = weight, momentum
         self.register_buffer("running", torch.zeros(rows, labels))
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """Loss of a batch; in training mode its rows' averages are brought up to date first.
 
         Args:
             logits: [n, k].
             targets: [n, 2]: the label's number and the row's. The row travels with its label, since the
                 training loop hands over nothing else.
+            weights: [n] of the rows.
         """
         z = wide(logits)
         labels, rows = targets.long().unbind(dim=1)
@@ -78,4 +86,5 @@ class EarlyLearning(nn.Module):
                 kept = self.momentum * self.running[rows] + (1 - self.momentum) * p.float()
                 self.running[rows] = kept
         agreement = (p * self.running[rows].to(p.dtype)).sum(dim=1)
-        return F.cross_entropy(z, labels) + self.weight * (1 - agreement).clamp(min=1e-4).log().mean()
+        each = F.cross_entropy(z, labels, reduction="none") + self.weight * (1 - agreement).clamp(min=1e-4).log()
+        return row_mean(each, weights)

@@ -9,13 +9,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from labelspace.errors import ConfigError
-from labelspace.finetune.losses.basic import multi_label, wide
+from labelspace.finetune.losses.basic import multi_label, row_mean, wide
 
 _LOWEST_TEMPERATURE = 0.05
 
 
 def positive_unlabelled(
-    logits: Tensor, targets: Tensor, *, alpha: float = 1.0, gamma: float = 0.55, temperature: float | None = None
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    alpha: float = 1.0,
+    gamma: float = 0.55,
+    temperature: float | None = None,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Positive-unlabelled loss for many labels, PU-MLC (arXiv 2306.16016), over a whole batch.
 
@@ -40,15 +46,18 @@ def positive_unlabelled(
         alpha: Factor on the deviation.
         gamma: Power of the re-balancing factor; 0 turns it off.
         temperature: Fixed instead of t.
+        weights: [n] of the rows, in all means.
     """
     z, y, _ = multi_label(logits, targets)
+    shares = torch.ones_like(z[:, :1]) if weights is None else weights.to(z).unsqueeze(1)
+    y = y * shares
     t = _temperature(z.detach(), alpha) if temperature is None else torch.full_like(z[0], temperature)
     log_s = F.logsigmoid(z / t)
     positives = y.sum(dim=0)
     there = (positives > 0).to(z.dtype)
-    balance = (gamma * _log_mean(F.logsigmoid(z.detach()))).exp()
-    on_positives = (y * log_s).sum(dim=0) / positives.clamp(min=1)
-    return ((balance * _log_mean(log_s) - on_positives) * there).sum() / there.sum().clamp(min=1)
+    balance = (gamma * _log_mean(F.logsigmoid(z.detach()), shares)).exp()
+    on_positives = (y * log_s).sum(dim=0) / torch.where(positives > 0, positives, torch.ones_like(positives))
+    return ((balance * _log_mean(log_s, shares) - on_positives) * there).sum() / there.sum().clamp(min=1)
 
 
 def mixed_consistency(mixed_logits: Tensor, logits: Tensor, targets: Tensor, *, share: float) -> Tensor:
@@ -71,7 +80,7 @@ def mixed_consistency(mixed_logits: Tensor, logits: Tensor, targets: Tensor, *, 
     return ((F.logsigmoid(z) - wanted).square() * y).sum() / y.sum().clamp(min=1)
 
 
-def candidates(logits: Tensor, targets: Tensor) -> Tensor:
+def candidates(logits: Tensor, targets: Tensor, *, weights: Tensor | None = None) -> Tensor:
     """Loss of a row of which several labels are possible and one is right: -log of their joint probability.
 
     The likelihood of Jin and Ghahramani (NeurIPS 2002), which lets the model choose among the candidates. With
@@ -80,17 +89,19 @@ def candidates(logits: Tensor, targets: Tensor) -> Tensor:
     Args:
         logits: [n, k].
         targets: [n, k], above 0 for candidates; a row without any counts for nothing.
+        weights: [n] of the rows.
     """
     z, shares, _ = multi_label(logits, targets)
     allowed = shares > 0
     known = allowed.any(dim=1)
     inside = torch.logsumexp(z.masked_fill(~allowed, torch.finfo(z.dtype).min), dim=1)
     each = torch.where(known, torch.logsumexp(z, dim=1) - inside, torch.zeros_like(inside))
-    return each.sum() / known.sum().clamp(min=1)
+    return row_mean(each, known if weights is None else known * weights)
 
 
-def _log_mean(log_values: Tensor) -> Tensor:
-    return torch.logsumexp(log_values, dim=0) - math.log(len(log_values))
+def _log_mean(log_values: Tensor, shares: Tensor) -> Tensor:
+    """Logarithm of the mean over rows [n, k], weighted by shares [n, 1]."""
+    return torch.logsumexp(log_values + shares.log(), dim=0) - shares.sum().log()
 
 
 def _temperature(z: Tensor, alpha: float) -> Tensor:

@@ -21,10 +21,10 @@ from labelspace.finetune.losses.basic import (
     focal,
     positive_weight,
 )
-from labelspace.finetune.losses.choice import MultiLoss, SingleLoss, loss_of
+from labelspace.finetune.losses.choice import HARD, OPTIONS, SOFT, MultiLoss, SingleLoss, check_targets, loss_of
+from labelspace.finetune.losses.contrast import cosine_contrast, supervised_contrastive
 from labelspace.finetune.losses.longtail import (
     Comic,
-    head_tail_balance,
     head_tail_factor,
     logit_adjusted,
     multi_focal,
@@ -37,6 +37,10 @@ Y = [2, 1]
 MANY = [[1, 0, 1], [0, 1, 0]]
 WEIGHT = [0.5, 2.0, 1.0]
 COUNTS = [100, 10, 1]
+
+
+def loss_names(several: bool) -> set[str]:
+    return set(get_args(MultiLoss if several else SingleLoss))
 
 
 def s(z: float) -> float:
@@ -221,19 +225,6 @@ BY_HAND: dict[str, tuple[Callable[..., Tensor], object, float]] = {
         MANY,
         mean([mfm(z, y, h) for (z, y), h in zip(CELLS, H * 2, strict=True)]),
     ),
-    "head-tail balance": (
-        lambda z, y: head_tail_balance(
-            z, z + 1, z - 1, head_loss=torch.tensor(1.0), tail_loss=torch.tensor(3.0), alpha=2.0
-        ),
-        MANY,
-        mean(
-            [
-                0.1 * kl([s(z + 1), 1 - s(z + 1)], [s(z), 1 - s(z)])
-                + 0.9 * kl([s(z - 1), 1 - s(z - 1)], [s(z), 1 - s(z)])
-                for z, _ in CELLS
-            ]
-        ),
-    ),
 }
 
 
@@ -256,14 +247,9 @@ def test_gradient(name: str) -> None:
     # What a loss holds fixed on purpose must be fixed for the finite differences too.
     if name.startswith("positive-unlabelled"):
         loss = partial(positive_unlabelled, gamma=0.0, temperature=0.7)
-    if name in ("mixed consistency", "head-tail balance"):
+    if name == "mixed consistency":
         other = torch.tensor(Z, dtype=torch.float64) + 1
-        loss = (
-            partial(head_tail_balance, tail_logits=other - 2, head_loss=torch.tensor(1.0), tail_loss=torch.tensor(3.0))
-            if name == "head-tail balance"
-            else lambda z, y: mixed_consistency(z, other, y, share=0.25)
-        )
-        targets = other if name == "head-tail balance" else as_target(targets)
+        loss = lambda z, y: mixed_consistency(z, other, y, share=0.25)  # noqa: E731
     wanted = targets if isinstance(targets, Tensor) else as_target(targets)
     logits = torch.tensor(Z, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda z: loss(z, wanted), (logits,))
@@ -353,12 +339,6 @@ FLOORS: dict[str, tuple[Callable[..., Tensor], Tensor, Tensor, float]] = {
     "multi-focal": (partial(multi_focal, head_tail=torch.tensor(H)), SURE_MANY, torch.tensor(MANY), 0.0),
     "logit-adjusted": (partial(logit_adjusted, counts=torch.tensor(COUNTS)), SURE_ONE, ONE, 0.0),
     "comic": (Comic(COUNTS), SURE_MANY, torch.tensor(MANY), 0.0),
-    "head-tail balance": (
-        lambda z, y: head_tail_balance(z, z, z, head_loss=torch.tensor(1.0), tail_loss=torch.tensor(2.0)),
-        torch.tensor(Z),
-        torch.tensor(MANY),
-        0.0,
-    ),
 }
 
 
@@ -534,3 +514,71 @@ def test_rows_of_a_rare_label_weigh_more_though_they_stand_alone() -> None:
     balanced = loss_of("balanced", [3, 1], multi_label=False)
     common, rare = (float(balanced(torch.zeros(1, 2), torch.tensor([label]))) for label in (0, 1))
     assert (common, rare) == (pytest.approx(math.log(2) * 2 / 3), pytest.approx(math.log(2) * 2))
+
+
+@pytest.mark.parametrize(
+    ("multi_label", "name"), [(several, name) for several in (False, True) for name in sorted(loss_names(several))]
+)
+def test_a_row_of_weight_two_counts_as_two_rows(multi_label: bool, name: str) -> None:
+    torch.manual_seed(0)
+    logits, times = torch.randn(5, 3), torch.tensor([2, 1, 0, 3, 1])
+    targets = torch.tensor([[1, 0, 1], [0, 1, 0], [1, 1, 0], [0, 0, 1], [1, 0, 0]]).float()
+    if not multi_label:
+        targets = targets / targets.sum(dim=1, keepdim=True) if name in SOFT else torch.tensor([2, 1, 0, 0, 1])
+    if name == "early-learning":
+        targets = torch.stack([targets, torch.arange(5)], dim=1).float()
+    # the temperature is of the rows there are, whatever they weigh
+    loss = loss_of(name, [5] * 3, multi_label=multi_label, options={"temperature": 0.7} if "positive" in name else None)
+    if isinstance(loss, torch.nn.Module):
+        loss.eval()
+    weighed = loss(logits, targets, weights=times * 0.5)
+    repeated = loss(logits.repeat_interleave(times, dim=0), targets.repeat_interleave(times, dim=0))
+    assert float(weighed) == pytest.approx(float(repeated), rel=1e-5)
+    assert float(weighed) != pytest.approx(float(loss(logits, targets)), rel=1e-3)
+
+
+@pytest.mark.parametrize("alike", [0, 1])
+def test_a_text_of_weight_two_is_two_anchors_and_in_twice_the_pairs(alike: int) -> None:
+    vectors, targets = torch.eye(3)[[0, 0, 1, 2]] + 0.1, torch.tensor([0, 0, 1, alike])
+    light = torch.tensor([1.0, 1.0, 1.0, 1e-9])
+    for contrast in (cosine_contrast, supervised_contrastive):
+        found = contrast(vectors, targets, weights=torch.full((4,), 0.3))
+        assert float(found) == pytest.approx(float(contrast(vectors, targets)), rel=1e-5)
+    left = cosine_contrast(vectors[:3], targets[:3])
+    assert float(cosine_contrast(vectors, targets, weights=light)) == pytest.approx(float(left), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "multi_label", "options", "function", "targets"),
+    [
+        ("focal", False, {"gamma": 1.0}, partial(focal, gamma=1.0), ONE),
+        ("smoothed", False, {"smoothing": 0.3}, partial(cross_entropy, smoothing=0.3), ONE),
+        ("symmetric", False, {"alpha": 6.0, "beta": 0.1}, partial(symmetric_cross_entropy, alpha=6.0, beta=0.1), ONE),
+        ("distillation", True, {"temperature": 2.0}, partial(distillation, temperature=2.0, independent=True), MANY),
+        ("asymmetric", True, {"margin": 0.0}, partial(asymmetric, margin=0.0), MANY),
+    ],
+)
+def test_options_of_a_loss(name: str, multi_label: bool, options: dict[str, float], function: object, targets) -> None:
+    wanted = targets if isinstance(targets, Tensor) else torch.tensor(targets)
+    made = loss_of(name, COUNTS, multi_label=multi_label, options=options)
+    assert torch.equal(made(torch.tensor(Z), wanted), function(torch.tensor(Z), wanted))  # type: ignore[operator]
+    with pytest.raises(ConfigError, match=f"loss={name} has no option 'gama'; it has: .*{next(iter(options))}"):
+        loss_of(name, COUNTS, multi_label=multi_label, options={"gama": 1.0})
+
+
+def test_every_option_there_is_named_can_be_set() -> None:
+    for several in (False, True):
+        for name in loss_names(several):
+            options = {one: 0.5 for one in OPTIONS[name] if not (several and one == "hard")}
+            assert callable(loss_of(name, COUNTS, multi_label=several, options=options))
+
+
+@pytest.mark.parametrize("name", sorted(loss_names(False)))
+def test_what_a_loss_learns_from_is_said(name: str) -> None:
+    check_targets(name, soft=name in SOFT)
+    if name in HARD:
+        with pytest.raises(ConfigError, match=f"loss={name} learns from labels, not from probabilities"):
+            check_targets(name, soft=True)
+    if name in SOFT:
+        with pytest.raises(ConfigError, match=f"loss={name} learns from probabilities of labels"):
+            check_targets(name, soft=False)

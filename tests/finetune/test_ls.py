@@ -386,7 +386,7 @@ def test_early_learning_forgives_wrong_labels(base: str) -> None:
     settings = FAST.model_copy(update={"epochs": 8})
     head = LabelSupervised(base, pooling="mean", loss="early-learning", training=settings).fit(TEXTS, wrong)
     assert np.mean(np.array(head.predict(TEXTS)) == ANIMALS) > np.mean(np.array(wrong) == ANIMALS)
-    with pytest.raises(DataError, match="early-learning is for names"):
+    with pytest.raises(ConfigError, match="loss=early-learning learns from labels"):
         LabelSupervised(base, classes=["x", "y"], loss="early-learning").fit(["a", "b"], np.eye(2))
 
 
@@ -395,6 +395,37 @@ def test_probabilities_of_a_teacher(base: str) -> None:
     soft = np.array([[0.2, 0.8, 0.0] if name == "cat" else [0.6, 0.0, 0.4] for name in ANIMALS])
     classifier = LabelSupervised(base, classes=["x", "y", "z"], pooling="mean", training=training).fit(TEXTS, soft)
     assert np.abs(classifier.predict_proba(TEXTS) - soft).max() < 0.1
+
+
+def test_labels_may_be_probabilities_by_name_and_texts_may_weigh(base: str) -> None:
+    training = FAST.model_copy(update={"epochs": 60, "learning_rate": 0.02})
+    soft = [{"x": 0.25, "y": 0.75} if name == "cat" else "x" for name in ANIMALS]
+    classifier = LabelSupervised(base, pooling="mean", training=training).fit(TEXTS, soft)  # type: ignore[arg-type]
+    assert classifier.classes_ == ["x", "y"]
+    wanted = np.array([[0.25, 0.75] if name == "cat" else [1, 0] for name in ANIMALS])
+    assert np.abs(classifier.predict_proba(TEXTS) - wanted).max() < 0.1
+    # each text twice with two labels: what the labels weigh is what is learned
+    texts, labels = TEXTS * 2, ["x"] * len(TEXTS) + ["y"] * len(TEXTS)
+    weights = [3.0] * len(TEXTS) + [1.0] * len(TEXTS)
+    weighed = LabelSupervised(base, pooling="mean", training=training).fit(texts, labels, sample_weight=weights)
+    assert np.abs(weighed.predict_proba(TEXTS) - [0.75, 0.25]).max() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("settings", "labels", "weights", "message"),
+    [
+        ({"loss": "focal"}, [{"x": 1.0}, {"y": 0.5, "x": 0.5}], None, "loss=focal learns from labels, not from prob"),
+        ({"loss": "distillation"}, ["x", "y"], None, "loss=distillation learns from probabilities"),
+        ({"loss_options": {"gamma": 1}}, ["x", "y"], None, "loss=cross-entropy has no option 'gamma'; it has: none"),
+        ({"loss": torch.nn.functional.cross_entropy}, ["x", "y"], [1, 2], "the loss takes no argument `weights`"),
+        ({}, ["x", "y"], [1, -2], "one of them negative"),
+        ({}, ["x", "y"], [1], r"weights of shape \(1,\) for 2 texts"),
+        ({}, ["x", {"y": 2.0}], None, "shares are numbers from 0 to 1"),
+    ],
+)
+def test_probabilities_and_weights_that_can_not_be(base: str, settings, labels, weights, message: str) -> None:
+    with pytest.raises((ConfigError, DataError), match=message):
+        LabelSupervised(base, **settings).fit(["a cat", "a dog"], labels, sample_weight=weights)
 
 
 def test_a_stopped_fit_goes_on(base: str, tmp_path: Path) -> None:

@@ -86,6 +86,18 @@ def test_labels_of_a_machine_count_by_their_confidence(folder, capsys) -> None:
     assert next(iter(answers["sure"])) == "money"
 
 
+def test_probabilities_of_labels_are_learned(folder, capsys) -> None:
+    told = {"money": 0.75, "account": 0.25}
+    write("data.jsonl", [{**row, **({"label": told} if row["label"] == "money" else {})} for row in rows(8)])
+    arguments = ["data.jsonl", "--space", "space.yaml", "--dev-fraction", "0"]
+    code, _, err = run(capsys, *arguments, "--out", "soft", "--soft")
+    assert code == 0, err
+    assert "trained on 24 texts, 8 of them with probabilities" in err
+    assert run(capsys, *arguments, "--out", "hard")[0] == 0
+    found = {name: next(load_classifier(name).predict(["refund please"])).scores for name in ("soft", "hard")}
+    assert found["soft"]["account"] > found["hard"]["account"] + 0.05
+
+
 def test_without_a_space_the_labels_of_the_data_make_one(folder, capsys) -> None:
     write("data.jsonl", rows(4))
     assert run(capsys, "data.jsonl", "--out", "single", "--dev-fraction", "0")[0] == 0
