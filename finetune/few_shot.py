@@ -22,7 +22,7 @@ from labelspace.finetune.batches import Batch, Example
 from labelspace.finetune.finetuned import CPU_TOKENS
 from labelspace.finetune.head_settings import FewShotSettings
 from labelspace.finetune.label_model import LabelModel, logits_of
-from labelspace.finetune.logistic import fit_logistic
+from labelspace.finetune.logistic import Doubles, fit_logistic
 from labelspace.finetune.losses.contrast import cosine_contrast, supervised_contrastive
 from labelspace.finetune.ls import LabelSupervised
 from labelspace.finetune.pooling import Pooling, pools_logits
@@ -33,9 +33,12 @@ from labelspace.finetune.training import Loss, train
 DEFAULTS = FewShotSettings()
 PART = 32
 """Texts of a step that run at once."""
-BROAD = 30
-"""Labels up to which each is taken to be broad: its texts differ, and have to be drawn together. Texts of one among
-very many lie close from the start, and drawing all others to right angles undoes what the encoder knows."""
+APART = 0.65
+"""Share of texts whose nearest other text has their label, from which on the encoder tells labels apart by itself.
+Below it, the texts of a label have to be drawn together; above it, drawing all others to right angles would undo what
+the encoder knows."""
+ROWS = 1024
+"""Texts whose neighbours are looked for at once."""
 
 
 class FewShot(LabelSupervised):
@@ -76,8 +79,8 @@ class FewShot(LabelSupervised):
             tuning: lora or full.
             lora: Settings of the adapters.
             contrast: `cosine` draws the cosine of two texts to 1 or 0 (`cosine_contrast`), as SetFit does; `softmax` is
-                supervised contrast, which ranks the texts of a label before all others. `auto` is cosine for up to
-                `BROAD` labels.
+                supervised contrast, which ranks the texts of a label before all others. `auto` is cosine where the
+                encoder does not tell the labels apart before it is trained: see `APART`; `contrast_` says which.
             temperature: Of `softmax`: cosines are divided by it.
             names: Learn from each label's name too, as one more text of it, "_" read as a space. Leave it out where
                 labels are numbers or codes.
@@ -128,7 +131,9 @@ class FewShot(LabelSupervised):
         if self.names:
             examples = [*examples, *self._named(examples)]
         tower = _Tower(self._trained().backbone, torch.nn.Identity(), pooling=self.pooling)
-        cosine = self.contrast == "cosine" or (self.contrast == "auto" and len(self.classes_) <= BROAD)
+        self.contrast_ = self.contrast
+        if self.contrast == "auto":
+            self.contrast_ = "softmax" if _nearest_agree(*self._vectors(tower, examples)) >= APART else "cosine"
 
         def fitted() -> float:
             self._fit_head(tower, examples)
@@ -138,12 +143,14 @@ class FewShot(LabelSupervised):
         self.history_ = train(
             tower,
             examples,
-            loss=cosine_contrast if cosine else partial(supervised_contrastive, temperature=self.temperature),
+            loss=cosine_contrast
+            if self.contrast_ == "cosine"
+            else partial(supervised_contrastive, temperature=self.temperature),
             settings=self.training,
             pad=pad_id(self.tokenizer),
             evaluate=None if evaluate is None else fitted,
             folder=None if folder is None else Path(folder),
-            about=self._about(f"contrast {self.contrast} {self.temperature} {self.C}"),
+            about=self._about(f"contrast {self.contrast_} {self.temperature} {self.C}"),
             title="training few-shot",
         )
         self._fit_head(tower, examples)
@@ -159,22 +166,13 @@ class FewShot(LabelSupervised):
     def _fit_head(self, tower: LabelModel, examples: list[Example]) -> None:
         """Fit the head on the vectors of the training texts, as they are now."""
         head: Any = self._trained().head
-        rows = logits_of(
-            tower,
-            examples,
-            pad=pad_id(self.tokenizer),
-            tokens=min(self.training.tokens, CPU_TOKENS) if head.weight.device.type == "cpu" else self.training.tokens,
-            precision=self.training.precision,
-        )
-        vectors, targets = np.stack(rows).astype(np.float64), np.array([example.target for example in examples])
+        vectors, targets = self._vectors(tower, examples)
         weights = np.array([example.weight for example in examples])
-        if targets.ndim == 1:
-            targets = np.eye(len(self.classes_))[targets]
         # Of length 1 in the mean: what a penalty does depends on it. The factor goes into the weights.
         scale = max(float(np.linalg.norm(vectors, axis=1).mean()), 1e-12)
         weight, bias = fit_logistic(
             vectors / scale,
-            targets.astype(np.float64),
+            targets,
             weights=weights,
             C=self.C,
             exclusive=not self.multi_label,
@@ -182,6 +180,32 @@ class FewShot(LabelSupervised):
         with torch.no_grad():
             head.weight.copy_(torch.from_numpy(weight.T / scale))
             head.bias.copy_(torch.from_numpy(bias))
+
+    def _vectors(self, tower: LabelModel, examples: list[Example]) -> tuple[Doubles, Doubles]:
+        """Vectors of the texts [n, d] as they are now, and their labels [n, k] as 0 or 1."""
+        on_cpu = next(tower.parameters()).device.type == "cpu"
+        rows = logits_of(
+            tower,
+            examples,
+            pad=pad_id(self.tokenizer),
+            tokens=min(self.training.tokens, CPU_TOKENS) if on_cpu else self.training.tokens,
+            precision=self.training.precision,
+        )
+        targets = np.array([example.target for example in examples])
+        if targets.ndim == 1:
+            targets = np.eye(len(self.classes_))[targets]
+        return np.stack(rows).astype(np.float64), targets.astype(np.float64)
+
+
+def _nearest_agree(vectors: Doubles, targets: Doubles) -> float:
+    """Share of the rows whose nearest other row, by cosine, has a label of theirs."""
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    agree = 0
+    for start in range(0, len(unit), ROWS):
+        cosines = unit[start : start + ROWS] @ unit.T
+        cosines[np.arange(len(cosines)), np.arange(start, start + len(cosines))] = -np.inf
+        agree += int(((targets[cosines.argmax(axis=1)] * targets[start : start + ROWS]).sum(axis=1) > 0).sum())
+    return agree / len(unit)
 
 
 class _Tower(LabelModel):

@@ -83,8 +83,8 @@ class FewShotSettings(_Shared):
     lora: LoraSettings = LoraSettings(rank=32, alpha=64.0, targets="all-linear")
     """Settings of the adapters."""
     contrast: Literal["auto", "cosine", "softmax"] = "auto"
-    """cosine: cosines go to 1 within a label and to 0 between labels; softmax: supervised contrast; auto: cosine up to
-    30 labels."""
+    """cosine: cosines go to 1 within a label and to 0 between labels; softmax: supervised contrast; auto: cosine where
+    the encoder does not tell the labels apart before it is trained."""
     temperature: float = Field(default=0.07, gt=0)
     """Of contrast: softmax; cosines are divided by it."""
     names: bool = True

@@ -119,6 +119,26 @@ def test_it_learns_and_is_saved_as_a_label_supervised_model(
         )
 
 
+@pytest.mark.parametrize(
+    ("labels", "contrast"),
+    [
+        (["x", "x", "y", "y"], "softmax"),
+        (["x", "y", "x", "y"], "cosine"),
+        ([["x"], ["x", "y"], ["y"], ["z", "y"]], "softmax"),
+        ([["x"], ["y"], [], []], "cosine"),
+    ],
+)
+def test_the_contrast_depends_on_whether_texts_lie_beside_their_own(
+    base: str, labels: list[Any], contrast: str
+) -> None:
+    several = isinstance(labels[0], list)
+    once = QUICK.model_copy(update={"epochs": 1})
+    model = FewShot(base, multi_label=several, names=False, training=once)
+    assert model.fit(["a b", "a b", "c d e", "c d e"], labels).contrast_ == contrast  # type: ignore[attr-defined]
+    model = FewShot(base, multi_label=several, names=False, contrast="cosine", training=once)
+    assert model.fit(["a b", "a b", "c d e", "c d e"], labels).contrast_ == "cosine"  # type: ignore[attr-defined]
+
+
 def test_names_of_labels_are_learnt_from_where_asked_for(base: str) -> None:
     texts, labels = ["a b", "c d"], ["red_cat", "dog"]
     found = {}

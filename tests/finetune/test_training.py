@@ -19,9 +19,10 @@ from torch.nn.functional import cross_entropy
 from labelspace.errors import ConfigError
 from labelspace.finetune.adapters import LoraSettings, adapt
 from labelspace.finetune.backbone import Backbone
-from labelspace.finetune.batches import Example
+from labelspace.finetune.batches import Example, collate
 from labelspace.finetune.checkpoint import gathered, read_tensors, trainable, write_tensors
 from labelspace.finetune.label_model import LabelModel, logits_of
+from labelspace.finetune.losses import basic as losses
 from labelspace.finetune.losses.longtail import Comic
 from labelspace.finetune.run_state import BEST, STATE
 from labelspace.finetune.train_settings import TrainSettings
@@ -91,6 +92,33 @@ def test_a_step_cut_into_parts_has_the_gradient_of_the_whole(tokens: int) -> Non
         ends.append(flat(model))
     # AdamW divides by the size of a gradient, so rounding shows a little
     torch.testing.assert_close(ends[0], ends[1], atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("tokens", [10_000, 60, 14])
+def test_a_step_weighs_its_texts_however_it_is_cut(tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, whole = make_model("full", dropout=0.0), make_model("full", dropout=0.0)
+    weights = [0.25, 1.0, 1.0, 3.0, 0.5, 2.0]
+    examples = [
+        Example(one.ids, one.target, weight=weight) for one, weight in zip(make_examples(6), weights, strict=True)
+    ]
+    each = [
+        cross_entropy(whole(collate([one], pad=0)), torch.tensor([one.target]), reduction="sum") for one in examples
+    ]
+    wanted = (torch.stack(each) * torch.tensor(weights)).sum() / sum(weights)
+    wanted.backward()
+    grads: dict[str, torch.Tensor] = {}
+
+    def watch(self: torch.optim.AdamW, *args: object) -> None:
+        grads.update({name: value.grad.clone() for name, value in model.named_parameters() if value.grad is not None})
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watch)
+    settings = QUICK.model_copy(update={"epochs": 1, "batch_size": 6, "tokens": tokens, "max_gradient_norm": 1e9})
+    history = train(model, examples, loss=losses.cross_entropy, settings=settings)
+    assert history.steps == 1
+    assert history.losses[0] == pytest.approx(wanted.item(), rel=1e-5)
+    for name, value in whole.named_parameters():
+        if value.grad is not None:
+            torch.testing.assert_close(grads[name], value.grad, atol=1e-6, rtol=1e-4)
 
 
 def test_the_same_seed_gives_the_same_weights() -> None:
