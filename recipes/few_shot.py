@@ -80,6 +80,8 @@ class FewShotConfig(Config):
     """An encoder of sentence-transformers by name or folder."""
     methods: tuple[Literal["linear", "few-shot", "setfit"], ...] = ("linear", "few-shot", "setfit")
     """What to run; setfit only where its environment is named."""
+    most_labels: int | None = None
+    """Draw so many labels first, anew for each seed; None takes all."""
     shots: tuple[int, ...] = (5, 10)
     """Texts a label."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -132,11 +134,15 @@ def draw(
     for row in rows:
         of_label[row.label or ""].append(row)
     chance = random.Random(f"dev {seed}" if config.dev else seed)
-    drawn = [row for label in sorted(of_label) for row in chance.sample(of_label[label], shots)]
+    taken = sorted(of_label)
+    if config.most_labels is not None and config.most_labels < len(taken):
+        taken = sorted(chance.sample(taken, config.most_labels))
+        rows = [row for row in rows if row.label in taken]
+    drawn = [row for label in taken for row in chance.sample(of_label[label], shots)]
     if config.dev:
         known = {id(row) for row in drawn}
         return drawn, chance.sample([row for row in rows if id(row) not in known], scored)
-    asked = read(name, "test", config)
+    asked = [row for row in read(name, "test", config) if row.label in taken]
     return drawn, random.Random(0).sample(asked, config.most) if len(asked) > config.most else asked
 
 

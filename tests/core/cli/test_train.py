@@ -98,6 +98,44 @@ def test_probabilities_of_labels_are_learned(folder, capsys) -> None:
     assert found["soft"]["account"] > found["hard"]["account"] + 0.05
 
 
+def test_scores_of_a_labeling_run_are_learned_but_not_against_a_label_set_right(folder, capsys) -> None:
+    unsure = {"money": 0.6, "account": 0.4}
+    data = [{**row, "scores": unsure if row["label"] == "money" else {row["label"]: 1.0}} for row in rows(8)]
+    data.append({"id": "set-right", "text": "refund my card", "label": "delivery", "scores": unsure})
+    write("data.jsonl", data)
+    arguments = ["--space", "space.yaml", "--dev-fraction", "0", "--soft"]
+    code, _, err = run(capsys, "data.jsonl", *arguments, "--out", "soft")
+    assert code == 0, err
+    assert "1 labels are not what their probabilities say, and are learned as they stand" in err
+    assert "trained on 25 texts, 24 of them with probabilities" in err
+    table = ["id,text,label,scores", *(f'{row["id"]},{row["text"]},{row["label"]},"{cell(row)}"' for row in data)]
+    Path("data.csv").write_text("\n".join(table) + "\n")
+    assert run(capsys, "data.csv", *arguments, "--out", "csv")[0] == 0
+    soft, csv = (next(load_classifier(name).predict(["refund please"])).scores for name in ("soft", "csv"))
+    assert csv == pytest.approx(soft)
+    assert 0.2 < soft["account"] < soft["money"]
+
+
+def cell(row) -> str:
+    return json.dumps(row["scores"]).replace('"', '""')
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (None, "--soft, and no text has probabilities that agree with its label"),
+        ({"money": -1}, "has -1 for the label 'money'"),
+        ({"money": 0.5, "weather": 0.5}, "'weather'"),
+    ],
+)
+def test_probabilities_that_can_not_be_learned(folder, capsys, scores, message: str) -> None:
+    write("data.jsonl", [{**row, **({"scores": scores} if scores else {})} for row in rows(4)])
+    code, _, err = run(capsys, "data.jsonl", "--space", "space.yaml", "--out", "model", "--soft")
+    assert code != 0
+    assert message in err
+    assert not Path("model").exists()
+
+
 def test_without_a_space_the_labels_of_the_data_make_one(folder, capsys) -> None:
     write("data.jsonl", rows(4))
     assert run(capsys, "data.jsonl", "--out", "single", "--dev-fraction", "0")[0] == 0
