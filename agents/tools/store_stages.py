@@ -90,9 +90,10 @@ def _alone(stage: Retriever) -> tuple[dict[str, Any], dict[str, Any]]:
         return {"kind": "bm25", "k1": stage.k1, "b": stage.b, "usages": _as_rows(stage.usages)}, {}
     if isinstance(stage, Tool2Vec):
         data = {"kind": "tool2vec", "normalise": stage.normalise, "index": stage.kind}
-        return data, {"sums": stage.sums, "counts": stage.counts}
+        plain = {} if stage.plain is None else {"plain": stage.plain}
+        return data, {"sums": stage.sums, "counts": stage.counts, **plain}
     if isinstance(stage, Descriptions):
-        return {"kind": "descriptions", "index": stage.kind}, {}
+        return {"kind": "descriptions", "index": stage.kind}, {"vectors": stage.vectors}
     if isinstance(stage, Neighbours):
         data = {"kind": "neighbours", "k": stage.k, "sharpness": stage.sharpness, "needs": stage.needs}
         return data, {"vectors": stage.vectors}
@@ -145,11 +146,12 @@ def _put_together(data: Mapping[str, Any], arrays: Mapping[str, Any], place: Pla
             embedder,
             sums=arrays["sums"],
             counts=arrays["counts"].tolist(),
+            plain=arrays.get("plain"),
             normalise=data["normalise"],
             index=data["index"],
         )
     elif kind == "descriptions":
-        made = Descriptions(tools, embedder, index=data["index"])
+        made = Descriptions(tools, embedder, vectors=arrays.get("vectors"), index=data["index"])
     elif kind in ("neighbours", "nearest"):
         usages = [Usage("", tuple(tools.names[i] for i in row)) for row in data["needs"]]
         if kind == "nearest":

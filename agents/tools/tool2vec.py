@@ -17,7 +17,7 @@ from labelspace.agents.tools.retriever import Floats, Ranking, Retriever
 from labelspace.agents.tools.toolset import Tool, ToolSet
 from labelspace.agents.tools.usage import Usage
 from labelspace.embed.base import Embedder, Vectors, unit_rows
-from labelspace.errors import SpaceError
+from labelspace.errors import ConfigError, SpaceError
 
 
 class VectorRetriever(Retriever):
@@ -33,8 +33,13 @@ class VectorRetriever(Retriever):
             vectors: One row for each [k, d].
             embedder: For the queries.
             index: `exact`, or `approximate` for a graph index (usearch) over very many tools.
+
+        Raises:
+            ConfigError: There are not as many vectors as tools.
         """
         super().__init__(tools.space)
+        if len(vectors) != len(tools):
+            raise ConfigError(f"there are {len(vectors):,} vectors for {len(tools):,} tools")
         self.toolset, self.vectors, self.embedder, self.kind = tools, vectors, embedder, index
         self._index: Index | None = None
 
@@ -59,9 +64,13 @@ class Descriptions(VectorRetriever):
 
     name = "descriptions"
 
-    def __init__(self, tools: ToolSet, embedder: Embedder, *, index: str = "exact") -> None:
-        """Embed the descriptions."""
-        super().__init__(tools, embedder.embed([tool.text for tool in tools]), embedder, index=index)
+    def __init__(
+        self, tools: ToolSet, embedder: Embedder, *, vectors: Vectors | None = None, index: str = "exact"
+    ) -> None:
+        """Embed the descriptions, if their vectors [k, d] are not given."""
+        if vectors is None:
+            vectors = embedder.embed([tool.text for tool in tools])
+        super().__init__(tools, vectors, embedder, index=index)
 
 
 class Tool2Vec(VectorRetriever):
@@ -76,12 +85,16 @@ class Tool2Vec(VectorRetriever):
         *,
         sums: Vectors,
         counts: Sequence[int],
+        plain: Vectors | None = None,
         normalise: bool = True,
         index: str = "exact",
     ) -> None:
-        """Take sums of query embeddings [k, d] and how many queries each is of; `of` computes them."""
+        """Take sums of query embeddings [k, d] and how many queries each is of; `of` computes them.
+
+        `plain` [c, d] are the vectors of the descriptions of the c tools that no query tells of; None embeds them.
+        """
         self.sums, self.counts = np.asarray(sums, dtype=np.float32), np.asarray(counts, dtype=np.int64)
-        self.normalise = normalise
+        self.normalise, self.plain = normalise, plain
         super().__init__(tools, self._vectors(tools, embedder), embedder, index=index)
 
     @classmethod
@@ -119,10 +132,11 @@ class Tool2Vec(VectorRetriever):
         lengths = np.linalg.norm(means, axis=1)
         cold = np.flatnonzero(lengths == 0)  # no query uses it, or only such as the embedder knows no word of
         if len(cold):
-            texts = embedder.embed([tools.tools[i].text for i in cold])
+            if self.plain is None:
+                self.plain = embedder.embed([tools.tools[i].text for i in cold])
             # A mean is shorter than a unit vector: at full length, tools nobody uses would come first.
             usual = 1.0 if self.normalise or len(cold) == len(tools) else float(np.median(lengths[lengths > 0]))
-            vectors[cold] = texts * usual
+            vectors[cold] = self.plain * usual
         return vectors
 
     def with_tool(self, tool: Tool, queries: Iterable[str] = ()) -> Tool2Vec:

@@ -244,6 +244,30 @@ def test_every_stage_is_a_classifier_and_is_read_as_it_was_saved(stage: str, tmp
     assert retriever.scores([]).shape == (0, len(SHOP))
 
 
+class Counted(Compass):
+    """Says what it was asked to embed."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        self.asked += texts
+        return super().embed(texts)
+
+
+@pytest.mark.parametrize("stage", ["descriptions", "tool2vec"])
+def test_a_saved_retriever_embeds_queries_alone(stage: str, tmp_path: Path) -> None:
+    retriever = make_stage(stage, TOOLS, USAGES, Compass())
+    save_retriever(tmp_path, retriever, TOOLS, Compass(), trained="encoder")
+    embedder = Counted()
+    again, _, _ = load_retriever(tmp_path, load=lambda _: embedder)
+    np.testing.assert_array_equal(again.scores(["30"]), retriever.scores(["30"]))
+    assert embedder.asked == ["30"]
+    (tmp_path / "tools.jsonl").write_text((tmp_path / "tools.jsonl").read_text().splitlines()[0] + "\n")
+    with pytest.raises(ConfigError, match="damaged|3 vectors for 1 tools"):
+        load_retriever(tmp_path, load=lambda _: embedder)
+
+
 def test_a_tool_that_nobody_has_used_is_found_by_its_description(tmp_path: Path) -> None:
     usages = [usage for usage in SHOPPING if usage.tools != ("weather",)]
     embedder = embedder_of(SHOPPING)
