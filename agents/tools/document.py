@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from labelspace.agents.tools.access import Access
+from labelspace.agents.tools.document_yaml import load_yaml
 from labelspace.errors import ConfigError, DataError
 from labelspace.llm import run
 
@@ -31,7 +32,7 @@ def fetch_document(address: str, access: Access | None = None, *, timeout: float
     access = access or Access()
     text = run(_get(address, access, timeout=timeout))
     try:
-        return json.loads(text) if text.lstrip()[:1] in ("{", "[") else yaml.safe_load(text)
+        return json.loads(text) if text.lstrip()[:1] in ("{", "[") else load_yaml(text)
     except (ValueError, yaml.YAMLError) as error:
         raise DataError(
             f"neither JSON nor YAML: {access.hide(' '.join(str(error).split()))[:200]}", path=address

@@ -15,6 +15,7 @@ import yaml
 
 from labelspace.agents.tools.access import Access, address_in
 from labelspace.agents.tools.document import fetch_document
+from labelspace.agents.tools.document_yaml import load_yaml
 from labelspace.agents.tools.toolset import Tool, ToolSet, as_tool
 from labelspace.errors import ConfigError, DataError, MissingExtra, SpaceError
 from labelspace.space import LabelSpace
@@ -178,7 +179,7 @@ def import_tools(source: str, access: Access | None = None) -> ToolSet:
 def _of_file(path: Path) -> ToolSet:
     try:
         text = path.read_text(encoding="utf-8-sig")
-        data = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)  # JSON is YAML too
+        data = json.loads(text) if path.suffix == ".json" else load_yaml(text)  # JSON is YAML too
     except FileNotFoundError:
         raise DataError("no such file of tools", path=str(path)) from None
     except (OSError, ValueError, yaml.YAMLError) as error:

@@ -248,3 +248,26 @@ def test_a_bad_file_is_named_with_its_row(tmp_path: Path, text: str | None, mess
 )
 def test_names_are_spoken(name: str, words: str) -> None:
     assert spoken(name) == words
+
+
+def test_yaml_has_the_types_of_json(tmp_path: Path) -> None:
+    (tmp_path / "api.yaml").write_text(
+        """\
+openapi: 3.0.3
+paths:
+  /orders:
+    get:
+      operationId: listOrders
+      parameters:
+        - name: no
+          in: query
+          schema:
+            enum: [no, yes, 2024-01-01, 2024-01-01T10:00:00Z, 10:30, 012, 1e3, 1_000, 0.5, .inf, true, null, ~, "7"]
+"""
+    )
+    [tool] = import_all([str(tmp_path / "api.yaml")])
+    assert tool.parameters["properties"]["no"]["enum"] == [
+        "no", "yes", "2024-01-01", "2024-01-01T10:00:00Z", "10:30", 12, 1000.0, "1_000", 0.5, ".inf", True, None, None,
+        "7",
+    ]  # fmt: skip
+    assert tool.tokens > 0
