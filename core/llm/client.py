@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 KEYS = ("LABELSPACE_API_KEY", "OPENAI_API_KEY")
 JSON = "application/json"
 _LARGE = 1 << 20
+MOST_BYTES = 32 << 20
+"""The longest answer that is read, in bytes: a server that never ends one would fill the memory."""
 
 
 class HTTPModel:
@@ -161,7 +163,7 @@ class HTTPModel:
                 proxy=self._proxy,
                 allow_redirects=False,
             ) as response:
-                content = await response.read()
+                content = await _bounded(response)
                 status = response.status
                 if status == 200:
                     kind = response.headers.get("Content-Type", "no content type")
@@ -269,6 +271,22 @@ class HTTPModel:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+async def _bounded(response: aiohttp.ClientResponse) -> bytes:
+    """The body of an answer.
+
+    Raises:
+        CallFailed: It is longer than `MOST_BYTES`.
+    """
+    pieces, size = [], 0
+    async for piece in response.content.iter_any():
+        pieces.append(piece)
+        size += len(piece)
+        if size > MOST_BYTES:
+            response.close()
+            raise CallFailed("broken", f"the server sent more than {MOST_BYTES >> 20} MB and no end", charged=True)
+    return b"".join(pieces)
 
 
 def _proxy(parts: urllib.parse.SplitResult) -> str | None:

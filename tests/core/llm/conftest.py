@@ -24,7 +24,7 @@ class Answer:
     content_type: str = "application/json"
     delay: float = 0.0
     until: Callable[[], bool] | None = None  # it waits for this, too
-    then: str = "send"  # send, reset (before anything), cut (in the middle of the body), hang
+    then: str = "send"  # send, reset (before anything), cut (in mid-body), flood (no end), hang
     finish: str = "stop"
     logprobs: Any = None
     usage: dict[str, int] | None = field(default_factory=lambda: {"prompt_tokens": 20, "completion_tokens": 2})
@@ -167,6 +167,11 @@ class FaultServer:
         if answer.then == "reset":
             writer.transport.abort()
             return False
+        if answer.then == "flood":
+            writer.write(b"HTTP/1.1 200 X\r\ncontent-type: application/json\r\n\r\n")
+            while True:  # ends when the client hangs up
+                writer.write(b" " * (1 << 20))
+                await writer.drain()
         payload = answer.payload()
         headers = {"content-type": answer.content_type, "content-length": str(len(payload)), **answer.headers}
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())

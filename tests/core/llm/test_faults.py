@@ -92,6 +92,7 @@ TRANSIENT = {
     "empty reply": lambda a: a.Answer(text=""),
     "white reply": lambda a: a.Answer(text=" \n"),
     "1 MB reply": lambda a: a.Answer(text="x" * (1 << 20)),
+    "endless reply": lambda a: a.Answer(then="flood"),
     "label outside the space": lambda a: a.Answer(text="not_a_label"),
     "hung": lambda a: a.Answer(then="hang"),
 }
