@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from labelspace.errors import ConfigError, ModelError
+from labelspace.llm.bounded import read_bounded
 from labelspace.llm.dialect import Dialect
 from labelspace.llm.refusals import read_error, retry_after
 from labelspace.llm.request import CallFailed, Reply, Request
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 KEYS = ("LABELSPACE_API_KEY", "OPENAI_API_KEY")
 JSON = "application/json"
 _LARGE = 1 << 20
-MOST_BYTES = 32 << 20
-"""The longest answer that is read, in bytes: a server that never ends one would fill the memory."""
 
 
 class HTTPModel:
@@ -163,7 +162,7 @@ class HTTPModel:
                 proxy=self._proxy,
                 allow_redirects=False,
             ) as response:
-                content = await _bounded(response)
+                content = await read_bounded(response)
                 status = response.status
                 if status == 200:
                     kind = response.headers.get("Content-Type", "no content type")
@@ -271,22 +270,6 @@ class HTTPModel:
         if self._session is not None:
             await self._session.close()
             self._session = None
-
-
-async def _bounded(response: aiohttp.ClientResponse) -> bytes:
-    """The body of an answer.
-
-    Raises:
-        CallFailed: It is longer than `MOST_BYTES`.
-    """
-    pieces, size = [], 0
-    async for piece in response.content.iter_any():
-        pieces.append(piece)
-        size += len(piece)
-        if size > MOST_BYTES:
-            response.close()
-            raise CallFailed("broken", f"the server sent more than {MOST_BYTES >> 20} MB and no end", charged=True)
-    return b"".join(pieces)
 
 
 def _proxy(parts: urllib.parse.SplitResult) -> str | None:
