@@ -26,7 +26,10 @@ two of banking77 with five):
     cosine                      83.2   75.6   -
     cosine, and names           83.6   77.7   76.4
     softmax, and names          -      -      79.8
-Hence `contrast: auto`. A temperature of .15 had 81.1. The same test draws were scored once before, with softmax and no
+The encoder itself tells banking77's labels apart, and trec's not; `contrast: auto` looks at that, not at how many
+there are, for among 15 labels of banking77 and of clinc150 (`dev=true most_labels=15 shots=[5]`, three draws) it is the
+same: softmax 90.5 and 98.0, linear 91.0 and 98.1, cosine 89.1 and 97.7. There contrast gives nothing that a linear
+head does not. A temperature of .15 had 81.1 on trec. The same test draws were scored once before, with softmax and no
 names: 62.3 (trec, 5 a label, seeds 0 to 2) and 80.6 (10 a label).
 """
 

@@ -112,19 +112,18 @@ def test_passing_faults_lose_no_row(server: Any, answers: Any, fault: str) -> No
 
 def test_a_slow_row_does_not_hold_up_those_after_it(server: Any, answers: Any) -> None:
     """The first row is answered only when all others have been asked."""
-    others = 0
+    others: set[str] = set()  # a row that a paused machine sends again is one of them still
 
     def script(body: dict[str, Any], count: int) -> Any:
-        nonlocal others
         if row_of(body) == "0":
-            return answers.Answer(until=lambda: others == 899)
-        others += 1
+            return answers.Answer(until=lambda: len(others) == 899)
+        others.add(row_of(body))
         return answers.Answer()
 
     server.script = script
     outcomes, stats = label(server, range(900), timeout=100.0)
     assert [outcome.value for outcome in outcomes] == ["billing"] * 900
-    assert stats["calls"] == 900
+    assert len(server.bodies) == stats["calls"]
 
 
 def test_retry_after_is_obeyed_by_everybody(server: Any, answers: Any) -> None:
