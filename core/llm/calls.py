@@ -18,7 +18,7 @@ from labelspace.llm.stats import Stats
 _SECOND_LOOKS = 3
 """Tries again at a request that was refused as malformed: some servers say 400 when they mean 500."""
 _FIRST_PATIENCE = 10.0
-"""Seconds to wait for a server that never answered: its address may be wrong."""
+"""Seconds to wait for a server that never answered and never asked to wait: its address may be wrong."""
 
 
 class Caller:
@@ -184,7 +184,9 @@ class Caller:
         if not self._answered:
             self._answered = -now  # the moment of the first try, until there is an answer
         away = now - abs(self._answered)
-        patience = self._patience if self._answered > 0 else min(self._patience, _FIRST_PATIENCE)
+        # One that pushes back is there: a run that goes on where another used up the minute must wait it out.
+        there = self._answered > 0 or failure.slow
+        patience = self._patience if there else min(self._patience, _FIRST_PATIENCE)
         if away > patience:
             raise ModelError(
                 f"{self.model.name}: no answer for {away:.0f} s ({failure.reason}); is the server up? "

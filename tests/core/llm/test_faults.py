@@ -143,6 +143,14 @@ def test_retry_after_is_obeyed_by_everybody(server: Any, answers: Any) -> None:
     assert len(early) <= 6, "nobody sends while the server asked to wait"
 
 
+def test_pushback_from_the_start_is_waited_out(server: Any, answers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The minute of a rate limit may have been used up before this run began."""
+    monkeypatch.setattr("labelspace.llm.calls._FIRST_PATIENCE", 0.05)
+    server.script = Once(answers.error(429, retry_after="0.1"), answers.Answer(), times=3)
+    outcomes, _ = label(server, ["0"])
+    assert [outcome.value for outcome in outcomes] == ["billing"]
+
+
 def test_a_server_that_dies_and_returns(server: Any, answers: Any) -> None:
     down = threading.Event()
     # From the 40th on none is answered before the server has died: four are in flight when it does.
