@@ -212,13 +212,15 @@ def _strange(
 
 
 def _told(texts: int, count: int, new: Sequence[Candidate], *, known: bool) -> list[str]:
+    from labelspace.metrics.render import one_line
+
     if not known:
         return ["New labels: not looked for, as the predictions have no column of texts"]
     lines = [f"New labels: {len(new)} proposed, of {count} clusters; {texts:,} rows fit nowhere or are unsure"]
     for one in new:
         p = "" if one.p is None else f", p {one.p:.2g}"
-        lines.append(f"  {one.name}: {len(one.rows):,} texts, {one.before:,} in the reference{p}")
-        lines += [f"    {example}" for example in one.examples]
+        lines.append(f"  {one_line(one.name)}: {len(one.rows):,} texts, {one.before:,} in the reference{p}")
+        lines += [f"    {one_line(example)}" for example in one.examples]
     return lines
 
 

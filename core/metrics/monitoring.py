@@ -17,6 +17,7 @@ from labelspace.metrics.drift import (
 )
 from labelspace.metrics.fates import Fate, answer, confidence_of, fate
 from labelspace.metrics.intervals import Interval, wilson
+from labelspace.metrics.render import one_line
 from labelspace.metrics.spot_checks import Agreement, agreement_with
 from labelspace.records import Prediction, Record
 
@@ -86,7 +87,9 @@ class Monitoring:
             lines += ["", f"{_moved(self.nowhere)}; now [{low:.1%}, {high:.1%}]"]
         if self.agreement:
             lines += ["", f"Agreement with spot checks: {_agreed(self.agreement)}"]
-            lines += [f"  {one.name}: {_agreed(one)}" for one in self.agreement_by_label]
+            lines += [f"  {one_line(one.name)}: {_agreed(one)}" for one in self.agreement_by_label[:SHOWN]]
+            if len(self.agreement_by_label) > SHOWN:
+                lines.append(f"  and {len(self.agreement_by_label) - SHOWN} more, with fewer checks")
         return "\n".join([*lines, *(f"\nRemark: {remark}" for remark in self.remarks)])
 
 
@@ -176,7 +179,8 @@ def _rows(counts: Mapping[Fate, int]) -> str:
 
 def _moved(one: Moved) -> str:
     low, high = one.change_interval
-    return f"{one.name}: {one.before:.1%} -> {one.now:.1%}, {one.change:+.1%} [{low:+.1%}, {high:+.1%}], p {one.p:.2g}"
+    shares = f"{one.before:.1%} -> {one.now:.1%}, {one.change:+.1%} [{low:+.1%}, {high:+.1%}], p {one.p:.2g}"
+    return f"{one_line(one.name)}: {shares}"
 
 
 def _agreed(one: Agreement) -> str:

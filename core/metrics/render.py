@@ -12,6 +12,8 @@ KINDS = {"single": "single-label", "multi": "multi-label", "discovered": "discov
 TITLES = {"accuracy": "accuracy", "macro_f1": "macro F1", "micro_f1": "micro F1"}
 ABSENT = "-"
 GAP = "  "
+_TURNING = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+"""Bidirectional classes of the signs that turn the direction of what follows them."""
 
 
 def render(report: Report, *, width: int = 100, show: int = 20) -> str:
@@ -54,7 +56,7 @@ def interval(estimate: Estimate | None, *, unit: str = "share") -> str:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    return textwrap.wrap(_plain(text), width, subsequent_indent="  ", break_on_hyphens=False)
+    return textwrap.wrap(one_line(text), width, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _head(report: Report) -> Iterator[str]:
@@ -229,7 +231,7 @@ def table(heads: Sequence[str], lines: Sequence[Sequence[str]], *, width: int, a
         width: Columns of the terminal.
         align: "<" or ">" for each column.
     """
-    rows = [[_plain(cell) for cell in line] for line in (heads, *lines)]
+    rows = [[one_line(cell) for cell in line] for line in (heads, *lines)]
     widths = [max(_columns(row[at]) for row in rows) for at in range(len(heads))]
     while sum(widths) + len(GAP) * (len(widths) - 1) > width and max(widths) > 8:
         widths[widths.index(max(widths))] -= 1
@@ -238,9 +240,12 @@ def table(heads: Sequence[str], lines: Sequence[Sequence[str]], *, width: int, a
         yield GAP.join(fitted).rstrip()
 
 
-def _plain(text: str) -> str:
-    """One line without control characters: a label from a file must not move the cursor."""
-    return "".join(" " if unicodedata.category(sign) in ("Cc", "Zl", "Zp") else sign for sign in text)
+def one_line(text: str) -> str:
+    """One line without control characters: a label from a file must not move the cursor or turn what follows it."""
+    return "".join(
+        " " if unicodedata.category(sign) in ("Cc", "Zl", "Zp") or unicodedata.bidirectional(sign) in _TURNING else sign
+        for sign in text
+    )
 
 
 def _columns(text: str) -> int:

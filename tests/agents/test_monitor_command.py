@@ -112,3 +112,17 @@ def test_files_without_texts_are_compared_without_candidates(tmp_path, capsys) -
     code, _, err = run(capsys, "monitor", "-", *arguments)
     assert code == 2
     assert "read twice" in err
+
+
+def test_names_of_labels_stay_on_their_line_and_many_are_cut_off(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ["\x1b[2Jred\nline", "\u202eturned", *(f"label {at:02}" for at in range(28))]
+    rows = [{"id": at, "label": names[at % 30], "confidence": 0.5 + at / 200} for at in range(92)]
+    write_rows("now.jsonl", rows)
+    code, out, _ = run(
+        capsys, "monitor", "now.jsonl", "--reference", "now.jsonl", "--labels", "now.jsonl", "--out", "o"
+    )
+    assert code == 0
+    assert "\n   [2Jred line: " in out and "\n   turned: " in out
+    assert not {"\x1b", "\u202e"} & set(out)
+    assert "and 20 more, which changed less" in out and "and 20 more, with fewer checks" in out
