@@ -9,7 +9,7 @@ JSON, JSON-MIN, CSV and TSV; checked against label-studio-sdk 2.1.2) and of Argi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 from xml.sax.saxutils import quoteattr
@@ -99,11 +99,17 @@ def _argilla_settings(space: LabelSpace) -> dict[str, Any]:
     }
 
 
-def read_answers(path: str | Path) -> Iterator[tuple[str, str, tuple[str, ...] | None]]:
+def read_answers(
+    path: str | Path, known: Collection[str] = frozenset()
+) -> Iterator[tuple[str, str, tuple[str, ...] | None]]:
     """Read what reviewers decided: (id, verdict, right labels), in any of the forms.
 
     Verdict is "" where none was given; labels are None where none was given. Of several people's
     answers the last is taken.
+
+    Args:
+        path: The file.
+        known: Labels there are: one that holds "|", or is "-", is then read as itself.
 
     Raises:
         DataError: The file is none of the known forms.
@@ -119,7 +125,10 @@ def read_answers(path: str | Path) -> Iterator[tuple[str, str, tuple[str, ...] |
             raise DataError("there is no id", path=str(path), row=number, advice="keep the column id of the sheet")
         labels = row.get(QUESTION)
         if isinstance(labels, str):
-            labels = None if not labels.strip() else [] if labels.strip() == "-" else labels.split("|")
+            if labels.strip() in known:
+                labels = [labels]
+            else:
+                labels = None if not labels.strip() else [] if labels.strip() == "-" else labels.split("|")
         named = None if labels is None else tuple(label for one in labels if (label := str(one).strip()))
         yield str(row["id"]), str(row.get("verdict") or "").strip().lower(), named
 

@@ -144,14 +144,17 @@ def read_verdicts(path: str | Path, key: SampleKey, *, space: LabelSpace | None 
     """Read a filled-in sheet: a table with `id`, `verdict` and `correct_label`, or a review tool's export.
 
     A correct label that differs from the given one means wrong, whatever the verdict column holds.
-    Several labels are joined with "|"; "-" stands for none.
+    Several labels are joined with "|"; "-" stands for none; a label of that very name comes first.
 
     Raises:
         DataError: A verdict or label can't be read, or a record is not of this sample.
     """
     answers: dict[str, tuple[bool | None, tuple[str, ...] | None]] = {}
     unsure = 0
-    for number, (record_id, verdict, labels) in enumerate(read_answers(path), start=2):
+    known = {label for draw in key.draws.values() for label in draw.labels}
+    if space is not None:
+        known.update(space.leaves)
+    for number, (record_id, verdict, labels) in enumerate(read_answers(path, known), start=2):
         draw = key.draws.get(record_id)
         if draw is None:
             raise DataError(

@@ -95,8 +95,12 @@ def test_reviewed_decisions_come_back_from_a_review_tool(data: Path) -> None:
     tasks.write_text(json.dumps(sent), encoding="utf-8")
     out = data / "reviewed.jsonl"
     done = call("apply", data / "data.csv", audit, "--how", "reviewed", "--sheet", tasks, "--out", out)
-    assert "10 changes" in done.output
+    assert "10 changes" in done.output and "misspelt" not in done.output
     assert all(one.label == truth[one.id] for one in read_records(out))
+    sent[0]["annotations"][0]["result"][0]["value"]["choices"] = ["Furit"]
+    tasks.write_text(json.dumps(sent), encoding="utf-8")
+    done = call("apply", data / "data.csv", audit, "--how", "reviewed", "--sheet", tasks, "--out", out)
+    assert "labels that no audited record had: 'Furit'; are they misspelt?" in done.output
 
 
 def test_given_scores_and_stability(data: Path) -> None:

@@ -92,6 +92,18 @@ def test_unreadable_answers_are_named(tmp_path: Path, change: dict[str, str], me
         read_verdicts(tmp_path / "sheet.csv", key, space=LabelSpace.of(["a", "b"]))
 
 
+def test_labels_are_read_as_themselves_before_signs(tmp_path: Path) -> None:
+    """A label may hold what joins several labels, or be what stands for none."""
+    names = ("a|b", "-", "a", "b")
+    records = [Record(id=f"r{at}", text="text", labels=(names[at % 4],)) for at in range(8)]
+    rows, key = draw_sample(records, np.arange(8) < 4, total=8)
+    right = {"r0": "a|b", "r1": "a|b", "r2": "-", "r3": "b|a"}
+    write_rows(tmp_path / "sheet.csv", [row | {"correct_label": right.get(row["id"], "")} for row in rows])
+    found = read_verdicts(tmp_path / "sheet.csv", key)
+    assert found.right == ("r0",)
+    assert found.corrections == {"r1": ("a|b",), "r2": ("-",), "r3": ("b", "a")}
+
+
 def test_missing_key_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="labelspace audit sample"):
         SampleKey.load(tmp_path / "nothing.json")
