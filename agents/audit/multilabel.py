@@ -92,15 +92,24 @@ def flag_classes(
 
 
 def class_quality(
-    labels: ArrayLike, probabilities: Floats, *, score: Score = "self_confidence", adjusted: bool = False
+    labels: ArrayLike,
+    probabilities: Floats,
+    *,
+    score: Score = "self_confidence",
+    adjusted: bool = False,
+    as_reference: bool = True,
 ) -> NDArray[np.float64]:
-    """Score each answer of each record, [n, k], 0 surely wrong to 1 surely right."""
+    """Score each answer of each record, [n, k], 0 surely wrong to 1 surely right; arguments as in `label_quality`."""
     given = _checked(labels, probabilities)
     out = np.empty(given.shape, np.float64)
     for label in range(given.shape[1]):
         answers = given[:, label].astype(np.int64)
         out[:, label] = label_quality(
-            answers, _both_answers(_column(probabilities, label)), score=score, adjusted=adjusted
+            answers,
+            _both_answers(_column(probabilities, label)),
+            score=score,
+            adjusted=adjusted,
+            as_reference=as_reference,
         )
     return out
 

@@ -62,7 +62,7 @@ def write_page(
         "## Labels",
         _distribution(counts, found),
         "## What to watch for",
-        "\n".join(f"- {warning}" for warning in _warnings(found, counts)) or "- nothing that was looked for",
+        _bullets(_warnings(found, counts)),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -109,12 +109,17 @@ def table(rows: Sequence[tuple[str, str]]) -> str:
     )
 
 
+def _bullets(warnings: Sequence[str]) -> str:
+    return "\n".join(f"- {_cell(warning)}" for warning in warnings) or "- nothing that was looked for"
+
+
 def _number(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
+    # "<" begins HTML in Markdown: a label such as <unk> would not be seen.
+    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
 
 
 def _stated(records: Sequence[Record], columns: Sequence[str]) -> str:
@@ -137,6 +142,8 @@ def _agreement(annotations: Annotations) -> str:
         return ""
     alpha = krippendorff_alpha([[label for _, label in said] for said in annotations.values()])
     share = f"two of them agree on {agreeing / pairs:.1%}"
+    if np.isnan(alpha):
+        return f"{len(people):,}; {share}, always on the same label"
     return f"{len(people):,}; {share}, beyond chance {alpha:.2f} (Krippendorff's alpha)"
 
 
@@ -217,6 +224,10 @@ def write_token_page(records: Sequence[Record], found: TokenAudit, *, name: str)
         *((name, UNKNOWN) for name in (WRONG, PRECISION, RECALL)),
     ]
     few = sorted(tag for tag, count in counts.items() if count < FEW)
+    loose = sum(map(_loose, found.records)) if any(tag.startswith("B-") for tag in counts) else 0
+    warnings = [f"{_number(len(few), 'tag')} given fewer than {FEW} times: {', '.join(few)}"] if few else []
+    if loose:
+        warnings.append(f"{_number(loose, 'tag')} I-x after neither B-x nor I-x: strict scores read no span there")
     return (
         "\n\n".join(
             [
@@ -225,10 +236,17 @@ def write_token_page(records: Sequence[Record], found: TokenAudit, *, name: str)
                 "## Tags",
                 _shares(counts, flagged, "tag"),
                 "## What to watch for",
-                f"- {_number(len(few), 'tag')} given fewer than {FEW} times: {', '.join(few)}"
-                if few
-                else "- nothing that was looked for",
+                _bullets(warnings),
             ]
         )
         + "\n"
+    )
+
+
+def _loose(record: Record) -> int:
+    """How many tags continue a span that there is not."""
+    tags = record.tags or ()
+    return sum(
+        tag.startswith("I-") and before not in (tag, f"B-{tag[2:]}")
+        for before, tag in zip(("", *tags), tags, strict=False)
     )

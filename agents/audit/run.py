@@ -127,9 +127,11 @@ def audit(
         found = suspect(has, probabilities, votes=votes, opinions=asked, multi_label=several, tolerance=tolerance)
     chosen = _filtered(has, probabilities, filter_by, several=several, tolerance=tolerance)
     if several:
-        quality = pool_quality(class_quality(has, probabilities, score=score, adjusted=adjusted))
+        by_class = class_quality(has, probabilities, score=score, adjusted=adjusted, as_reference=False)
+        quality = pool_quality(by_class)
     else:
-        quality = label_quality(has.argmax(axis=1), probabilities, score=score, adjusted=adjusted)
+        given = has.argmax(axis=1)
+        quality = label_quality(given, probabilities, score=score, adjusted=adjusted, as_reference=False)
     flags = chosen
     if not exactly:
         if votes is not None:

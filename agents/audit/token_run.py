@@ -165,7 +165,7 @@ def audit_tokens(
         starts=starts,
         flags=flags,
         suspicion=found,
-        quality=label_quality(given, scores, score=score),
+        quality=label_quality(given, scores, score=score, as_reference=False),
         score=score,
         report=TokenReport(
             records=len(kept),

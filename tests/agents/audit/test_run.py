@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from labelspace.agents.audit.page import write_page
+from labelspace.agents.audit.page import write_page, write_token_page
 from labelspace.agents.audit.run import audit
+from labelspace.agents.audit.token_run import audit_tokens
 from labelspace.embed import load_embedder
 from labelspace.errors import ConfigError, DataError
 from labelspace.finetune.linear import LinearHead
@@ -135,3 +137,35 @@ def test_whom_annotators_contradict_is_flagged_without_a_filter() -> None:
     assert worst["evidence"]["annotators"] < 0.1
     with pytest.raises(ConfigError, match="for one label a text"):
         audit(data, LabelSpace.of("ab", multi_label=True), scores=scores, annotations=annotations)
+
+
+def test_a_row_that_is_sure_of_its_label_looks_right_by_entropy_too() -> None:
+    """cleanlab scores it 0, surely wrong, the limit being 1; the audit's evidence says the limit."""
+    data = [Record(id=f"r{at}", text=f"t{at}", labels=("a",)) for at in range(3)]
+    scores = np.array([[1.0, 0.0], [0.9, 0.1], [0.2, 0.8]])
+    found = audit(data, LabelSpace.of("ab"), scores=scores, score="confidence_weighted_entropy")
+    assert found.quality[0] == 1.0 > found.quality[1] > found.quality[2]
+    several = audit(data, LabelSpace.of("ab", multi_label=True), scores=scores, score="confidence_weighted_entropy")
+    assert several.quality[0] == 1.0 > several.quality[1] > several.quality[2]
+
+
+def test_the_page_shows_names_that_look_like_html_and_annotators_who_never_differ() -> None:
+    data = [Record(id=f"r{at}", text=f"t{at}", labels=("<unk>|x",)) for at in range(4)]
+    said = {record.id: [("ann", "<unk>|x"), ("ben", "<unk>|x")] for record in data}
+    found = audit(data, LabelSpace.of(["<unk>|x", "b"]), scores=np.tile([0.9, 0.1], (4, 1)), annotations=said)
+    page = write_page(data, found, name="toy", annotations=said)
+    assert "| &lt;unk>\\|x | 4 | 100.0% |" in page
+    assert "1 label with fewer than 10 records: &lt;unk>" in page
+    assert "| annotators | 2; two of them agree on 100.0%, always on the same label |" in page
+
+
+def test_the_page_of_tags_counts_those_that_continue_no_span() -> None:
+    tags = [("I-PER", "I-PER", "O", "I-LOC"), ("B-PER", "I-PER", "I-LOC", "I-LOC"), ("B-LOC", "I-LOC", "O", "O")]
+    data = [Record(id=str(at), text="a b c d", tokens=tuple("abcd"), tags=some) for at, some in enumerate(tags * 4)]
+    scores = np.full((48, 5), 0.2)
+    page = write_token_page(data, audit_tokens(data, scores=scores), name="toy")
+    assert "- 12 tags I-x after neither B-x nor I-x: strict scores read no span there" in page
+    inside_only = [replace(one, tags=tuple(tag.replace("B-", "I-") for tag in one.tags or ())) for one in data]
+    assert "I-x" not in write_token_page(
+        inside_only, audit_tokens(inside_only, scores=np.full((48, 3), 1 / 3)), name="toy"
+    )
