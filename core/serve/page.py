@@ -24,7 +24,7 @@ dt { margin-top: .7rem }
 <p>In full: <a href="openapi.json">openapi.json</a></p>
 <script>
 const at = id => document.getElementById(id);
-const alone = text => "\\u2068" + text + "\\u2069";  // scripts that run from right to left move nothing else
+const alone = text => "\\u2068" + text + "\\u2069";  /* scripts that run from right to left move nothing else */
 const make = (name, text) => Object.assign(document.createElement(name), {textContent: text});
 at("ask").onsubmit = async event => {
   event.preventDefault();
