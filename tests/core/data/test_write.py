@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import datetime
 import gzip
 import json
@@ -16,7 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from labelspace.data import RowWriter, write_rows
+from labelspace.data import RowWriter, read_records, write_rows
 from labelspace.errors import DataError
 
 FORMATS = [".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".tsv", ".parquet"]
@@ -54,6 +55,18 @@ def test_a_file_is_replaced_and_keeps_its_mode(suffix: str, tmp_path: Path) -> N
     assert link.is_symlink()
     assert path.read_bytes() != before
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv.gz"])
+def test_a_long_text_is_written_where_a_column_comes_late(suffix: str, tmp_path: Path) -> None:
+    before = csv.field_size_limit(131_072)  # as in a process that has read no table
+    try:
+        rows = [{"id": "1", "text": "x" * 200_000}, {"id": "2", "text": "short", "late": "yes"}]
+        assert write_rows(tmp_path / f"a{suffix}", rows) == 2
+        read = list(read_records(tmp_path / f"a{suffix}"))
+    finally:
+        csv.field_size_limit(before)
+    assert [(len(one.text), one.metadata) for one in read] == [(200_000, {"late": ""}), (5, {"late": "yes"})]
 
 
 def test_new_files_follow_the_umask(tmp_path: Path) -> None:
