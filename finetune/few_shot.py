@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from labelspace.errors import ConfigError
@@ -26,7 +27,7 @@ from labelspace.finetune.logistic import Doubles, fit_logistic
 from labelspace.finetune.losses.contrast import cosine_contrast, supervised_contrastive
 from labelspace.finetune.ls import LabelSupervised
 from labelspace.finetune.pooling import Pooling, pools_logits
-from labelspace.finetune.targets import Metric
+from labelspace.finetune.targets import Metric, as_shares
 from labelspace.finetune.train_settings import TrainSettings
 from labelspace.finetune.training import Loss, train
 
@@ -123,11 +124,14 @@ class FewShot(LabelSupervised):
         """Read a saved model: a `LabelSupervised`."""
         return LabelSupervised.load(folder, base=base, device=device)
 
+    def _loss_for(self, targets: npt.NDArray[Any]) -> Loss:
+        if not self.multi_label and targets.ndim == 2:
+            raise ConfigError("a few-shot head learns from labels, not from probabilities of them; leave out --soft")
+        return super()._loss_for(targets)
+
     def _train(
         self, examples: list[Example], loss: Loss, evaluate: Callable[[], float] | None, folder: str | Path | None
     ) -> None:
-        if not self.multi_label and np.ndim(examples[0].target):
-            raise ConfigError("a few-shot head learns from labels, not from probabilities of them; leave out --soft")
         if self.names:
             examples = [*examples, *self._named(examples)]
         tower = _Tower(self._trained().backbone, torch.nn.Identity(), pooling=self.pooling)
@@ -191,9 +195,7 @@ class FewShot(LabelSupervised):
             tokens=min(self.training.tokens, CPU_TOKENS) if on_cpu else self.training.tokens,
             precision=self.training.precision,
         )
-        targets = np.array([example.target for example in examples])
-        if targets.ndim == 1:
-            targets = np.eye(len(self.classes_))[targets]
+        targets = as_shares(np.array([example.target for example in examples]), len(self.classes_))
         return np.stack(rows).astype(np.float64), targets.astype(np.float64)
 
 

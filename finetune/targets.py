@@ -53,6 +53,11 @@ def as_targets(labels: Labels, classes: Sequence[str], *, multi_label: bool) -> 
     return targets
 
 
+def as_shares(targets: npt.NDArray[Any], labels: int) -> npt.NDArray[Any]:
+    """Share of each label [n, k], of what `as_targets` gives."""
+    return np.eye(labels)[targets] if targets.ndim == 1 else targets
+
+
 def check_weights(weights: Sequence[float] | None, rows: int) -> list[float]:
     """What each row counts: 1 if nothing else is given.
 

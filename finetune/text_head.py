@@ -25,7 +25,7 @@ from labelspace.finetune.logistic import ENOUGH_POSITIVES, fit_temperature, fit_
 from labelspace.finetune.losses.choice import check_targets, loss_of
 from labelspace.finetune.losses.noise import EarlyLearning
 from labelspace.finetune.pooling import Pooling, check_pooling
-from labelspace.finetune.targets import Labels, Metric, as_targets, check_weights, find_classes, score
+from labelspace.finetune.targets import Labels, Metric, as_shares, as_targets, check_weights, find_classes, score
 from labelspace.finetune.train_settings import TrainSettings
 from labelspace.finetune.training import Loss
 
@@ -136,9 +136,7 @@ class TextHead(FineTuned, ABC):
         Returns:
             Itself.
         """
-        targets = as_targets(labels, self.classes_, multi_label=self.multi_label)
-        if targets.ndim == 1:
-            targets = np.eye(len(self.classes_))[targets]
+        targets = as_shares(as_targets(labels, self.classes_, multi_label=self.multi_label), len(self.classes_))
         doubt = 1 / (len(targets) + 2)
         softened = targets * (1 - doubt) + doubt / (2 if self.multi_label else len(self.classes_))
         logits = self.decision_function(texts).astype(np.float64)

@@ -125,10 +125,8 @@ def read_answers(
             raise DataError("there is no id", path=str(path), row=number, advice="keep the column id of the sheet")
         labels = row.get(QUESTION)
         if isinstance(labels, str):
-            if labels.strip() in known:
-                labels = [labels]
-            else:
-                labels = None if not labels.strip() else [] if labels.strip() == "-" else labels.split("|")
+            name = labels.strip()
+            labels = [name] if name in known else None if not name else [] if name == "-" else name.split("|")
         named = None if labels is None else tuple(label for one in labels if (label := str(one).strip()))
         yield str(row["id"]), str(row.get("verdict") or "").strip().lower(), named
 

@@ -12,6 +12,7 @@ from labelspace.agents.audit.estimate import Estimate
 from labelspace.agents.audit.languages import UNDECIDED, guess_language
 from labelspace.agents.audit.result import Audit
 from labelspace.agents.audit.token_run import TokenAudit
+from labelspace.finetune.tags import repair
 from labelspace.records import Record
 
 FEW = 10
@@ -246,7 +247,4 @@ def write_token_page(records: Sequence[Record], found: TokenAudit, *, name: str)
 def _loose(record: Record) -> int:
     """How many tags continue a span that there is not."""
     tags = record.tags or ()
-    return sum(
-        tag.startswith("I-") and before not in (tag, f"B-{tag[2:]}")
-        for before, tag in zip(("", *tags), tags, strict=False)
-    )
+    return sum(tag != mended for tag, mended in zip(tags, repair(tags), strict=True))

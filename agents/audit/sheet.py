@@ -48,6 +48,11 @@ class SampleKey(BaseModel):
     draws: dict[str, Draw]
     """By record id."""
 
+    @property
+    def labels(self) -> set[str]:
+        """All labels that a drawn record has."""
+        return {label for draw in self.draws.values() for label in draw.labels}
+
     def save(self, path: str | Path) -> None:
         """Write the key as JSON."""
         Path(path).write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -151,9 +156,7 @@ def read_verdicts(path: str | Path, key: SampleKey, *, space: LabelSpace | None 
     """
     answers: dict[str, tuple[bool | None, tuple[str, ...] | None]] = {}
     unsure = 0
-    known = {label for draw in key.draws.values() for label in draw.labels}
-    if space is not None:
-        known.update(space.leaves)
+    known = key.labels | set(space.leaves if space is not None else ())
     for number, (record_id, verdict, labels) in enumerate(read_answers(path, known), start=2):
         draw = key.draws.get(record_id)
         if draw is None:

@@ -12,6 +12,7 @@ from labelspace.agents.tools.access import Access
 from labelspace.agents.tools.document_yaml import load_yaml
 from labelspace.errors import ConfigError, DataError
 from labelspace.llm import run
+from labelspace.llm.bounded import TooLong, read_bounded
 
 LARGEST = 64 * 1024 * 1024
 """Bytes of a document: the largest that are published have a third of that."""
@@ -43,7 +44,7 @@ async def _get(address: str, access: Access, *, timeout: float) -> str:
     import aiohttp
 
     limit = aiohttp.ClientTimeout(total=timeout)
-    problem, content = "", bytearray()
+    problem, content = "", b""
     try:
         async with (
             aiohttp.ClientSession(headers=access.headers, timeout=limit, trust_env=True) as session,
@@ -56,11 +57,9 @@ async def _get(address: str, access: Access, *, timeout: float) -> str:
             elif reply.status != 200:
                 problem = f"HTTP {reply.status}"
             else:
-                async for part in reply.content.iter_chunked(1024 * 1024):
-                    content += part
-                    if len(content) > LARGEST:
-                        problem = f"the document is larger than {LARGEST // 1024**2} MB"
-                        break
+                content = await read_bounded(reply, LARGEST)
+    except TooLong:
+        problem = f"the document is larger than {LARGEST // 1024**2} MB"
     except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
         problem = " ".join(str(error).split()) or type(error).__name__
     if problem:

@@ -88,8 +88,7 @@ def _decisions(sheet: str, audited: list[Record]) -> tuple[dict[str, tuple[str, 
         draws={record.id: Draw(stratum="all", labels=choosable(record).labels or ()) for record in audited},
     )
     found = read_verdicts(sheet, everything)
-    known = {label for draw in everything.draws.values() for label in draw.labels}
-    new = sorted({label for labels in found.corrections.values() for label in labels} - known)
+    new = sorted({label for labels in found.corrections.values() for label in labels} - everything.labels)
     if new:
         note(f"{sheet} has labels that no audited record had: {', '.join(map(repr, new[:10]))}; are they misspelt?")
     return found.corrections, found.wrong

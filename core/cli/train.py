@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -12,9 +11,6 @@ from labelspace.cli.spaces import load_space
 from labelspace.cli.train_rows import check_rows, select_rows
 from labelspace.config import apply_overrides, read_yaml
 from labelspace.errors import ConfigError
-
-if TYPE_CHECKING:
-    pass
 
 EPILOG = """\b
 DATA is labelled by people, or by `labelspace label`: each text then counts by the confidence of its label,
@@ -135,6 +131,7 @@ def command(
 
     DATA is a file, a datasets folder, - for standard input, or sample:support.
     """
+    from labelspace.cli.train_embedded import train_embedded
     from labelspace.cli.train_search import Plan
     from labelspace.data import read_records
     from labelspace.finetune.tuned_store import check_target
@@ -157,13 +154,13 @@ def command(
         if soft:
             raise ConfigError("--soft is for labels of texts; an ls-token head learns tags of words")
         records = read_records(data, text_column=text_column, label_column=label_column, id_column=id_column)
-        train_tagger(list(records), tuned, out=out, source=data, share=dev_fraction, seed=seed, plan=plan, weigh=weigh)
+        train_tagger(list(records), tuned, out=out, source=data, share=dev_fraction, plan=plan, weigh=weigh)
         return
     records = read_records(data, text_column=text_column, label_column=label_column, id_column=id_column, space=known)
     rows = select_rows(records, known, min_confidence=min_confidence, weigh=weigh, soft=soft)
     known = check_rows(rows, known, path=data)
     if head not in EMBEDDED:
-        train_tuned(rows, known, tuned, out=out, source=data, share=dev_fraction, seed=seed, plan=plan)
+        train_tuned(rows, known, tuned, out=out, source=data, share=dev_fraction, plan=plan)
         return
     chosen = {
         "head": head,
@@ -178,8 +175,6 @@ def command(
     own = apply_overrides({} if settings is None else read_yaml(settings), overrides)
     if head == "linear":
         own = {"C": strength, **own}
-    from labelspace.cli.train_embedded import train_embedded
-
     train_embedded(rows, known, chosen, own, out=out, source=data, share=dev_fraction, plan=plan)
 
 

@@ -35,10 +35,7 @@ class Rows:
 
     def targets(self, where: Iterable[int], *, several: bool) -> list[Any]:
         """What some of the records teach, as a head takes it: a label, labels, or probabilities by label."""
-        rows = [(self.kept[at], self.shares[at]) for at in where]
-        return [
-            shares if shares is not None else list(row.labels or ()) if several else row.label for row, shares in rows
-        ]
+        return [self.shares[at] or label_of(self.kept[at], several=several) for at in where]
 
     def fit(self, head: EmbeddingHead, where: Iterable[int] | None = None) -> EmbeddingHead:
         """Train a head on all rows, or on some."""
@@ -102,6 +99,11 @@ def select_rows(
             advice="give them in a column `scores`, as labelspace label does, or as {label: probability} for the label",
         )
     return rows
+
+
+def label_of(record: Record, *, several: bool) -> str | list[str] | None:
+    """The label of a record, or all of them where a text can have several."""
+    return list(record.labels or ()) if several else record.label
 
 
 def confidence_of(record: Record) -> float:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from labelspace.cli.train_rows import confidence_of, is_held
+from labelspace.cli.train_rows import confidence_of, is_held, label_of
 from labelspace.cli.train_search import clear, fingerprint, state_folder
 from labelspace.errors import ConfigError, DataError
 from labelspace.progress import note
@@ -110,7 +110,6 @@ def train_tuned(
     out: str,
     source: str,
     share: float,
-    seed: int,
     plan: Plan | None,
 ) -> None:
     """Train a classifier of texts, choose its epoch on a held-out share, and save it.
@@ -123,8 +122,6 @@ def train_tuned(
     from labelspace.finetune.tuned_store import save_tuned
     from labelspace.metrics import evaluate
 
-    if head.kind == "few-shot" and rows.soft and not space.multi_label:
-        raise ConfigError("a few-shot head learns from labels, not from probabilities of them; leave out --soft")
     present = {name for row in rows.kept for name in row.labels or ()}
     present.update(name for shares in rows.shares for name in shares or ())
     classes = [name for name in [*space.leaves, *filter(None, [space.other])] if name in present]
@@ -134,11 +131,10 @@ def train_tuned(
 
         known["label_texts"] = label_texts(space)
         classes = list(dict.fromkeys([*space.leaves, *classes]))
-    learned, held = _parts(range(len(rows.kept)), lambda at: rows.kept[at].text, share, seed, plan)
+    learned, held = _parts(range(len(rows.kept)), lambda at: rows.kept[at].text, share, head.seed, plan)
     fitted, asked = [rows.kept[at] for at in learned], [rows.kept[at] for at in held]
     targets, weights = rows.targets(learned, several=space.multi_label), [rows.weights[at] for at in learned]
-    named = [list(row.labels or ()) if space.multi_label else row.label for row in asked]
-    dev = ([row.text for row in asked], named) if asked else None
+    dev = ([row.text for row in asked], [label_of(row, several=space.multi_label) for row in asked]) if asked else None
     model, searched = fit_best(
         lambda more: head.make(more, classes=classes, **known),
         lambda model, folder: model.fit(
@@ -158,12 +154,12 @@ def train_tuned(
             "left_out": dict(rows.left_out),
             "labels": dict(Counter(name for row in fitted for name in row.labels or ()).most_common()),
         },
-        "settings": {"head": head.kind, "base": head.base, "seed": seed},
+        "settings": {"head": head.kind, "base": head.base, "seed": head.seed},
         **searched,
     }
     if asked:
         made: list[Prediction] = list(HeadClassifier(model, space).predict(asked))
-        report = evaluate(made, asked, space=space, resamples=0, seed=seed)
+        report = evaluate(made, asked, space=space, resamples=0, seed=head.seed)
         measured = {name: report.value(name) for name in SHOWN if name in report.measures}
         card["held_out"] = {"texts": len(asked), "share": share, "best_epoch": model.history_.best_epoch, **measured}
         figures = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in measured.items())
@@ -183,7 +179,6 @@ def train_tagger(
     out: str,
     source: str,
     share: float,
-    seed: int,
     plan: Plan | None,
     weigh: bool,
 ) -> None:
@@ -202,7 +197,7 @@ def train_tagger(
         raise DataError(
             "no word has a tag other than O", path=source, advice="give B-type and I-type to words of spans"
         )
-    fitted, asked = _parts(kept, lambda record: " ".join(record.tokens or ()), share, seed, plan)
+    fitted, asked = _parts(kept, lambda record: " ".join(record.tokens or ()), share, head.seed, plan)
 
     def both(rows: list[Record]) -> tuple[list[Any], list[Any]]:
         return [row.tokens for row in rows], [row.tags for row in rows]
@@ -218,7 +213,7 @@ def train_tagger(
     )
     card: dict[str, Any] = {
         "data": {"source": source, "sentences": len(fitted)},
-        "settings": {"base": head.base, "seed": seed},
+        "settings": {"base": head.base, "seed": head.seed},
         **searched,
     }
     if asked:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from labelspace.data.files import create
-from labelspace.data.rows import FIELD_LIMIT
+from labelspace.data.rows import allow_long_cells
 from labelspace.data.source import Source, open_lines
 from labelspace.data.values import plain, to_json, without_surrogates
 
@@ -43,7 +43,7 @@ class DelimitedRows:
         whole = self._path.with_name(self._path.name + ".whole")
         self._file = create(whole, packed=self._packed)
         write = self._writer(self._file)
-        csv.field_size_limit(max(csv.field_size_limit(), FIELD_LIMIT))  # a text written may be longer than 131,072
+        allow_long_cells()
         with open_lines(Source(str(self._path), "csv", self._path)) as lines:
             rows = csv.reader((line.decode() for line in lines), delimiter=self._delimiter)
             next(rows)

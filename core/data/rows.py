@@ -156,9 +156,13 @@ def _tsv_rows(lines: Iterator[bytes], shown: str) -> Iterator[Row]:
 _SPOKEN = {",": "comma", ";": "semicolon", "\t": "tab"}
 
 
+def allow_long_cells() -> None:
+    """Let the csv module read cells up to `FIELD_LIMIT`: its 131,072 would refuse long documents."""
+    csv.field_size_limit(max(csv.field_size_limit(), FIELD_LIMIT))  # one for the whole process, with no other setter
+
+
 def _delimited_rows(lines: Iterator[bytes], shown: str, delimiter: str) -> Iterator[Row]:
-    # The limit is one for the whole process and has no other setter; 131,072 would refuse long documents.
-    csv.field_size_limit(max(csv.field_size_limit(), FIELD_LIMIT))
+    allow_long_cells()
     decoded = (decode_line(line, shown, number) for number, line in enumerate(lines, 1))
     # Strict, or a quote that is never closed would swallow the rest of the file in silence.
     reader = csv.reader(decoded, delimiter=delimiter, strict=True)

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from labelspace.llm.request import CallFailed
-
 if TYPE_CHECKING:
     import aiohttp
 
 MOST_BYTES = 16 << 20
+"""Of an answer of a chat server."""
 
 
-async def read_bounded(response: aiohttp.ClientResponse) -> bytes:
-    """The body of an answer.
+class TooLong(ValueError):
+    """A body is longer than its bound."""
+
+
+async def read_bounded(response: aiohttp.ClientResponse, most: int = MOST_BYTES) -> bytes:
+    """The body of an answer, of `most` bytes at most.
 
     Raises:
-        CallFailed: It is longer than `MOST_BYTES`.
+        TooLong: It is longer.
     """
-    pieces, size = [], 0
+    content = bytearray()
     async for piece in response.content.iter_any():
-        pieces.append(piece)
-        size += len(piece)
-        if size > MOST_BYTES:
+        content += piece
+        if len(content) > most:
             response.close()
-            raise CallFailed("broken", f"the server sent more than {MOST_BYTES >> 20} MB and no end", charged=True)
-    return b"".join(pieces)
+            raise TooLong(f"the server sent more than {most >> 20} MB and no end")
+    return bytes(content)

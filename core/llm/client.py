@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from labelspace.errors import ConfigError, ModelError
-from labelspace.llm.bounded import read_bounded
+from labelspace.llm.bounded import TooLong, read_bounded
 from labelspace.llm.dialect import Dialect
 from labelspace.llm.refusals import read_error, retry_after
 from labelspace.llm.request import CallFailed, Reply, Request
@@ -168,6 +168,8 @@ class HTTPModel:
                     kind = response.headers.get("Content-Type", "no content type")
                     return await self._read(dialect, request, content, kind)
                 wait = retry_after(response.headers.get("Retry-After"))
+        except TooLong as error:
+            raise CallFailed("broken", str(error), charged=True) from error
         except aiohttp.ClientSSLError as error:
             raise ModelError(f"{self.address}: no secure connection ({error})") from error
         except aiohttp.ClientConnectorError as error:

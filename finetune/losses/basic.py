@@ -239,17 +239,16 @@ def multi_label(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor
 
 def mean_of(each: Tensor, known: Tensor, weights: Tensor | None = None) -> Tensor:
     """Mean over what is known of [n, k], by the weights of the rows [n]; 0 where nothing is."""
-    if weights is None:
-        return (each * known).sum() / known.sum().clamp(min=1)
-    counts = known * weights.to(each).unsqueeze(1)
-    return (each * counts).sum() / counts.sum().clamp(min=torch.finfo(each.dtype).tiny)
+    return weighted_mean(each, known if weights is None else known * weights.to(each).unsqueeze(1))
 
 
 def row_mean(each: Tensor, weights: Tensor | None) -> Tensor:
     """Mean over rows [n] by their weights [n]; 0 where these are all 0."""
-    if weights is None:
-        return each.mean()
-    counts = weights.to(each)
+    return each.mean() if weights is None else weighted_mean(each, weights.to(each))
+
+
+def weighted_mean(each: Tensor, counts: Tensor) -> Tensor:
+    """Mean by what each counts, of one shape; 0 where nothing counts."""
     return (each * counts).sum() / counts.sum().clamp(min=torch.finfo(each.dtype).tiny)
 
 

@@ -85,10 +85,9 @@ def loss_of(
         kind = "several labels" if multi_label else "one label"
         raise ConfigError(f"there is no loss {name!r} for {kind} a text; there are: {', '.join(known)}")
     more: dict[str, Any] = dict(options or {})
-    for option in more:
-        if option not in OPTIONS[name] or (multi_label and option == "hard"):
-            there = ", ".join(one for one in OPTIONS[name] if not (multi_label and one == "hard"))
-            raise ConfigError(f"loss={name} has no option {option!r}; it has: {there or 'none'}")
+    there = [option for option in OPTIONS[name] if not (multi_label and option == "hard")]
+    if wrong := [option for option in more if option not in there]:
+        raise ConfigError(f"loss={name} has no option {wrong[0]!r}; it has: {', '.join(there) or 'none'}")
     if multi_label:
         several: dict[str, Callable[[], Loss]] = {
             "bce": lambda: partial(binary_cross_entropy, **more),

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from labelspace.finetune.losses.basic import row_mean, wide
+from labelspace.finetune.losses.basic import row_mean, weighted_mean, wide
 
 
 def cosine_contrast(vectors: Tensor, targets: Tensor, *, weights: Tensor | None = None) -> Tensor:
@@ -30,9 +30,7 @@ def cosine_contrast(vectors: Tensor, targets: Tensor, *, weights: Tensor | None 
     pairs = torch.ones_like(apart).triu(diagonal=1)
     if weights is not None:
         pairs = pairs * torch.outer(weights, weights).to(pairs)
-    least = torch.finfo(apart.dtype).tiny
-    kinds = (pairs * alike, pairs * ~alike)
-    return sum(((apart * kind).sum() / kind.sum().clamp(min=least) for kind in kinds), start=apart.new_zeros(())) / 2
+    return (weighted_mean(apart, pairs * alike) + weighted_mean(apart, pairs * ~alike)) / 2
 
 
 def supervised_contrastive(
