@@ -203,13 +203,16 @@ def train_tagger(
         return [row.tokens for row in rows], [row.tags for row in rows]
 
     dev = both(asked) if asked else None
-    weights = [confidence_of(record) if weigh else 1.0 for record in fitted]
+
+    def weights(rows: list[Record]) -> list[float]:
+        return [confidence_of(row) if weigh else 1.0 for row in rows]
+
     model, searched = fit_best(
         lambda more: head.make(more, classes=_tags(kept)),
-        lambda model, folder: model.fit(*both(fitted), sample_weight=weights, dev=dev, folder=folder),
+        lambda model, folder: model.fit(*both(fitted), sample_weight=weights(fitted), dev=dev, folder=folder),
         out=out,
         plan=plan,
-        identity=(repr(head), share, [(record.tokens, record.tags) for record in kept]),
+        identity=(repr(head), share, [(record.tokens, record.tags) for record in kept], weights(kept)),
     )
     card: dict[str, Any] = {
         "data": {"source": source, "sentences": len(fitted)},

@@ -236,6 +236,32 @@ def test_a_search_is_resumed_and_its_best_is_not_trained_again(
     assert not list(tmp_path.glob(".*"))
 
 
+def test_a_search_over_other_weights_is_another(base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from labelspace.finetune.ls_token import LabelSupervisedTagger
+
+    tags = {"Rome": "B-city", "Bonn": "B-city"}
+    rows = [
+        {"id": f"r{i}", "tokens": words, "tags": [tags.get(word, "O") for word in words], "confidence": 0.5}
+        for i, words in enumerate(map(str.split, TEXTS))
+    ]
+    command = ["train", write(tmp_path / "data.jsonl", rows), "--head", "ls-token", "--base", base]
+    command += ["--out", str(tmp_path / "model"), "--dev-fraction", "0.3"]
+    command += [part for pair in ("training.epochs=1", "training.device=cpu") for part in ("--set", pair)]
+    command += ["--set", "tuning=frozen", "--try", "training.learning_rate=[1e-2, 1e-3]"]
+    fit, fits = LabelSupervisedTagger.fit, []
+
+    def stopped(self: Any, *arguments: Any, **named: Any) -> Any:
+        fits.append((self.training.learning_rate, set(named["sample_weight"])))
+        if len(fits) == 2:
+            raise KeyboardInterrupt
+        return fit(self, *arguments, **named)
+
+    monkeypatch.setattr(LabelSupervisedTagger, "fit", stopped)
+    CliRunner().invoke(cli, command)
+    call(*command, "--no-weigh")
+    assert fits[:4] == [(1e-2, {0.5}), (1e-3, {0.5}), (1e-2, {1.0}), (1e-3, {1.0})]
+
+
 def test_shipped_settings_fit_their_heads_and_are_all_named_in_the_help() -> None:
     from labelspace.finetune.head_settings import read_head_settings, shipped_settings
 
